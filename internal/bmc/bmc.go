@@ -10,6 +10,10 @@ type Observer interface {
 	// Observe reads the machine's state. The errors it returns are of type
 	// *Error. It sends GETs only.
 	Observe(ctx context.Context) (State, error)
+	// ObserveSystem reads the system again, power, phase and boot override, and
+	// gives the media as it was last read: one request for a wait that does not
+	// turn on media. Before the first Observe it is Observe.
+	ObserveSystem(ctx context.Context) (State, error)
 }
 
 // An Actuator changes a machine through its BMC. Every method returns once the
