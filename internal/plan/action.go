@@ -31,6 +31,9 @@ type (
 	BackupOverlay struct {
 		Purpose Purpose
 		Store   string
+		// MayFail: a person accepted that the overlay is lost, so the plan goes on
+		// without a backup if none can be made.
+		MayFail bool
 	}
 	// PowerOff shuts the machine down, by force when asking does not help.
 	PowerOff struct{}

@@ -1,0 +1,113 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// powerOff asks the machine to go down, and switches it off when it does not.
+func (w *work) powerOff(ctx context.Context) (string, error) {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return "", err
+	}
+	s, err := c.ObserveSystem(ctx)
+	if err != nil {
+		return "", err
+	}
+	how := "was off already"
+	if s.Power != bmc.PowerOff {
+		if how, err = w.bringDown(ctx, c, s); err != nil {
+			return "", err
+		}
+	}
+	if err := w.Clock.Sleep(ctx, w.timing.OffSettle); err != nil {
+		return "", cancelled(err)
+	}
+	// A machine that restarts instead of going down is off for a moment only.
+	if s, err = c.ObserveSystem(ctx); err != nil {
+		return "", err
+	}
+	if s.Power != bmc.PowerOff {
+		return "", &bmc.Error{
+			Kind: bmc.KindProtocol, Err: fmt.Errorf("it went off and came back by itself (%s)", s.Power),
+			Hint: "look for what restarts it, then run apply again",
+		}
+	}
+	return how, nil
+}
+
+func (w *work) bringDown(ctx context.Context, c bmc.Client, s bmc.State) (string, error) {
+	if s.Can(bmc.GracefulShutdown) {
+		err := c.Reset(ctx, bmc.GracefulShutdown)
+		if err == nil || !definite(err) {
+			err = w.untilPower(ctx, c, bmc.PowerOff, w.timing.Shutdown)
+		}
+		if err == nil {
+			return "shut down when asked", nil
+		}
+		if ctx.Err() != nil || hopeless(err) || !s.Can(bmc.ForceOff) {
+			return "", err
+		}
+	}
+	if err := c.Reset(ctx, bmc.ForceOff); definite(err) {
+		return "", err
+	}
+	return "switched off by force", w.untilPower(ctx, c, bmc.PowerOff, w.timing.Power)
+}
+
+// hopeless reports whether asking in another way cannot help either.
+func hopeless(err error) bool {
+	switch bmc.KindOf(err) {
+	case bmc.KindAuth, bmc.KindTLS, bmc.KindUnreachable, bmc.KindLicence, bmc.KindCancelled:
+		return true
+	}
+	return false
+}
+
+func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, limit time.Duration) error {
+	return w.until(ctx, limit, func(ctx context.Context) error {
+		s, err := c.ObserveSystem(ctx)
+		if err == nil && s.Power != want {
+			err = w.notShown(fmt.Sprintf("its BMC took the request, but its power is %q, not %q", s.Power, want))
+		}
+		return err
+	})
+}
+
+// powerOn starts the machine, once. If the answer is lost, whether it started is
+// read, not tried again.
+func (w *work) powerOn(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	resetErr := c.Reset(ctx, bmc.PowerUp)
+	w.started = true
+	err = w.untilPower(ctx, c, bmc.PowerOn, w.timing.Power)
+	if err != nil && definite(resetErr) {
+		return resetErr
+	}
+	return err
+}
+
+// restart restarts the machine in place, once. Nothing shows at once whether it
+// did; await-boot finds out.
+func (w *work) restart(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Reset(ctx, bmc.Restart)
+	w.started = true
+	if definite(err) {
+		return err
+	}
+	return nil
+}
+
+func asBMC(err error) (*bmc.Error, bool) { return errors.AsType[*bmc.Error](err) }

@@ -1,0 +1,264 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// Overlays backs overlays up and restores them, and keeps the note that a run
+// leaves before it ends what a node runs. Its errors are of type *bmc.Error.
+type Overlays interface {
+	// Backup returns the ID of a verified backup.
+	Backup(ctx context.Context, n site.Node, purpose plan.Purpose) (id string, err error)
+	// Restore returns, in words, what was restored.
+	Restore(ctx context.Context, n site.Node, id string) (report string, err error)
+	SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error
+	ClearReboot(ctx context.Context, n site.Node) error
+}
+
+// A Runner runs plans. Its fields are not changed once Run was called.
+type Runner struct {
+	// Dial connects to a node's BMC, for the whole of the node's run.
+	Dial func(ctx context.Context, n site.Node) (bmc.Client, error)
+	// Host asks the node itself what it runs.
+	Host func(ctx context.Context, n site.Node) (plan.Host, error)
+	// Beside completes what a BMC said with what the node and its store say.
+	Beside   func(ctx context.Context, s *site.Site, n site.Node, state bmc.State) plan.Facts
+	Overlays Overlays
+	Images   map[string]plan.ImageFacts
+	// Accept names the nodes whose overlay may be lost.
+	Accept map[string]bool
+	Clock  bmc.Clock
+	Timing Timing
+	// Jobs is how many nodes are worked on at once; 0 means 64.
+	Jobs int
+	// MaxDown is how many nodes may be down at once; 0 means no limit.
+	MaxDown int
+	// MaxFail is after how many failed nodes no further node is started; 0 means
+	// never.
+	MaxFail int
+	// Emit is told what happens, one event at a time. It may be nil.
+	Emit func(Event)
+
+	emit sync.Mutex
+}
+
+const defaultJobs = 64
+
+// Run runs p, which was made of s. Closing stop lets running steps come to a
+// safe point and starts no other; ending ctx ends everything at once. Every
+// node of p is in the result.
+func (r *Runner) Run(ctx context.Context, stop <-chan struct{}, s *site.Site, p plan.Plan) Result {
+	run := &run{Runner: r, site: s, timing: r.Timing.orDefaults(), stop: make(chan struct{})}
+	defer run.watchStop(ctx, stop)()
+	if r.MaxDown > 0 {
+		run.down = semaphore.NewWeighted(int64(r.MaxDown))
+	}
+	res := Result{Plan: p, Nodes: make([]NodeResult, len(p.Nodes))}
+	var g errgroup.Group
+	g.SetLimit(max(r.Jobs, 0))
+	if r.Jobs == 0 {
+		g.SetLimit(defaultJobs)
+	}
+	nodes := make(map[string]site.Node, len(s.Nodes))
+	for _, n := range s.Nodes {
+		nodes[n.Name] = n
+	}
+	for i, np := range p.Nodes {
+		g.Go(func() error {
+			res.Nodes[i] = run.node(ctx, nodes[np.Node], np)
+			if res.Nodes[i].Err != nil {
+				run.countFailure()
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the funcs return nil: a failed node is a result
+	return res
+}
+
+// A run is one call of Run.
+type run struct {
+	*Runner
+	site   *site.Site
+	timing Timing
+	down   *semaphore.Weighted // nil: any number may be down
+	failed atomic.Int64
+
+	stop     chan struct{} // closed when no further step shall be started
+	stopOnce sync.Once
+}
+
+// watchStop closes run.stop when the caller's stop closes or ctx ends. What it
+// returns ends the watching.
+func (r *run) watchStop(ctx context.Context, stop <-chan struct{}) func() {
+	over := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-stop:
+			r.stopOnce.Do(func() { close(r.stop) })
+		case <-ctx.Done():
+			r.stopOnce.Do(func() { close(r.stop) })
+		case <-over:
+		}
+	})
+	return func() { close(over); watching.Wait() }
+}
+
+var (
+	errStopped = errors.New("stopped before this")
+	errTooMany = errors.New("not started: too many nodes had failed")
+)
+
+func (r *run) stopped() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *run) countFailure() { r.failed.Add(1) }
+
+func (r *run) tooManyFailed() bool {
+	return r.MaxFail > 0 && r.failed.Load() >= int64(r.MaxFail)
+}
+
+// interruptible returns a context that ends at stop too, for steps that may be
+// left at any moment.
+func (r *run) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-r.stop:
+			cancel(errStopped)
+		case <-done:
+		}
+	}()
+	return ctx, func() { close(done); cancel(nil) }
+}
+
+func (r *run) tell(e Event) {
+	if r.Emit == nil {
+		return
+	}
+	e.At = r.Clock.Now()
+	r.emit.Lock()
+	defer r.emit.Unlock()
+	r.Emit(e)
+}
+
+// node runs one node's plan.
+func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResult {
+	res := NodeResult{Node: np.Node, Steps: make([]StepResult, len(np.Steps)), After: np}
+	for i := range res.Steps {
+		res.Steps[i].Outcome = OutcomeSkipped
+	}
+	switch {
+	case np.Err != nil:
+		res.Err = np.Err
+		return res
+	case len(np.Steps) == 0:
+		res.Converged = true
+		if err := r.tidy(ctx, n, np.Facts); err != nil {
+			res.Err, res.Converged = err, false
+		}
+		return res
+	case r.stopped():
+		res.Err = cancelled(errStopped)
+	case r.tooManyFailed():
+		res.Err = cancelled(errTooMany)
+	}
+	if res.Err != nil {
+		r.tell(Event{Node: np.Node, Phase: Skipped, Err: res.Err})
+		return res
+	}
+	w := &work{run: r, node: n, plan: np, host: np.Facts.Host}
+	defer w.close(ctx)
+	res.Err = w.steps(ctx, res.Steps)
+	w.conclude(ctx, &res)
+	return res
+}
+
+// conclude observes the node a last time and says whether it converged.
+func (w *work) conclude(ctx context.Context, res *NodeResult) {
+	if res.Err == nil || w.worthALook(res.Err) {
+		w.look(ctx, res)
+	}
+	switch {
+	case res.Err != nil:
+		w.tell(Event{Node: w.node.Name, Phase: Failed, Err: res.Err})
+	case !res.Converged:
+		res.Err = stillToDo(res.After)
+		w.tell(Event{Node: w.node.Name, Phase: Failed, Err: res.Err})
+	default:
+		w.tell(Event{Node: w.node.Name, Phase: Done})
+	}
+}
+
+func (w *work) look(ctx context.Context, res *NodeResult) {
+	facts, err := w.observe(ctx)
+	if err != nil {
+		if res.Err == nil {
+			res.Err = err
+		}
+		return
+	}
+	res.After = w.replan(facts)
+	res.Converged = res.Err == nil && res.After.State == plan.InSync
+	if res.Converged {
+		res.Err = w.tidy(ctx, w.node, facts)
+	}
+}
+
+// worthALook reports whether, after err, the BMC is likely to answer at all.
+func (*work) worthALook(err error) bool {
+	switch bmc.KindOf(err) {
+	case bmc.KindUnreachable, bmc.KindAuth, bmc.KindTLS, bmc.KindTimeout:
+		return false
+	}
+	return true
+}
+
+// tidy removes the note of a run that was cut off, once nothing it speaks of is
+// left to do.
+func (r *run) tidy(ctx context.Context, n site.Node, f plan.Facts) error {
+	if f.Overlay.Reboot == nil {
+		return nil
+	}
+	if _, live := f.Host.(plan.HostLive); !live {
+		return nil
+	}
+	return r.Overlays.ClearReboot(ctx, n)
+}
+
+func stillToDo(np plan.NodePlan) error {
+	if np.Err != nil {
+		return np.Err
+	}
+	names := make([]string, 0, len(np.Steps))
+	for _, s := range np.Steps {
+		names = append(names, s.Action.Name())
+	}
+	return &bmc.Error{
+		Kind: bmc.KindProtocol, Err: fmt.Errorf("every step was done, and yet there is left to do: %v", names),
+		Hint: "look at `livecd-sync plan -w " + np.Node + "`; the BMC may not show what it was told",
+	}
+}
+
+func cancelled(err error) *bmc.Error {
+	return &bmc.Error{Kind: bmc.KindCancelled, Err: err, Hint: "run apply again: it continues from what it finds"}
+}

@@ -1,0 +1,200 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+)
+
+// do runs one action and says, in words, what came of it.
+func (w *work) do(ctx context.Context, a plan.Action) (detail string, err error) {
+	switch a := a.(type) {
+	case plan.BackupOverlay:
+		return w.backupOverlay(ctx, a)
+	case plan.PowerOff:
+		return w.powerOff(ctx)
+	case plan.EnableMedia:
+		return "", w.enableMedia(ctx)
+	case plan.EjectMedia:
+		return "", w.ejectMedia(ctx)
+	case plan.InsertMedia:
+		return w.insertMedia(ctx, a)
+	case plan.SetBootOnce:
+		return "", w.setBootOnce(ctx)
+	case plan.PowerOn:
+		return "", w.powerOn(ctx)
+	case plan.Reset:
+		return "", w.restart(ctx)
+	case plan.AwaitBoot:
+		return w.awaitBoot(ctx, a)
+	case plan.RestoreOverlay:
+		return w.restoreOverlay(ctx, a)
+	}
+	panic(fmt.Sprintf("apply: no way to run %T", a)) // the set of actions is closed
+}
+
+func (w *work) backupOverlay(ctx context.Context, a plan.BackupOverlay) (string, error) {
+	ctx, done := w.interruptible(ctx)
+	defer done()
+	id, err := w.Overlays.Backup(ctx, w.node, a.Purpose)
+	switch {
+	case err != nil && w.stopped():
+		return "", cancelled(err)
+	case err != nil && a.MayFail:
+		return "no backup, and its loss was accepted: " + err.Error(), nil
+	case err != nil:
+		return "", err
+	}
+	w.backup = id
+	return "backup " + id, nil
+}
+
+func (w *work) restoreOverlay(ctx context.Context, a plan.RestoreOverlay) (string, error) {
+	id := a.From
+	if id == "" {
+		id = w.backup
+	}
+	if id == "" {
+		return "nothing to restore: no backup could be made", nil
+	}
+	report, err := w.Overlays.Restore(ctx, w.node, id)
+	if err != nil {
+		return "", err
+	}
+	return report, w.Overlays.ClearReboot(ctx, w.node)
+}
+
+func (w *work) enableMedia(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.EnableMedia(ctx); definite(err) {
+		return err
+	}
+	return w.until(ctx, w.timing.Enable, func(ctx context.Context) error {
+		s, err := c.Observe(ctx)
+		if err == nil && s.Media.Access != bmc.AccessReady {
+			err = w.notShown("its BMC took the request to enable remote media, but shows no slot")
+		}
+		return err
+	})
+}
+
+func (w *work) ejectMedia(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	ejectErr := c.EjectMedia(ctx)
+	begun := w.Clock.Now()
+	err = w.until(ctx, w.timing.Eject, func(ctx context.Context) error {
+		s, err := c.Observe(ctx)
+		if err != nil {
+			return err
+		}
+		switch s.Media.Compare("") {
+		case bmc.ImageEmpty:
+			return nil
+		case bmc.ImageStale:
+			// Some never forget the name (Supermicro, vendors.md 2.4).
+			if w.Clock.Now().Sub(begun) >= w.timing.Stale {
+				return nil
+			}
+		}
+		if definite(ejectErr) {
+			return ejectErr
+		}
+		return w.notShown("its BMC took the request to eject, but still shows " + s.Media.Image)
+	})
+	return err
+}
+
+func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, error) {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return "", err
+	}
+	insertErr := c.InsertMedia(ctx, a.URL)
+	err = w.until(ctx, w.timing.Insert, func(ctx context.Context) error {
+		s, err := c.Observe(ctx)
+		if err != nil {
+			return err
+		}
+		switch s.Media.Compare(a.URL) {
+		case bmc.ImageMatch, bmc.ImageUnnamed:
+			return nil
+		}
+		if definite(insertErr) {
+			return insertErr
+		}
+		return w.notShown("its BMC took the request to mount, but shows " + shown(s.Media))
+	})
+	if err != nil {
+		return "", err
+	}
+	settle := w.plan.Facts.Profile.Settle()
+	if settle == 0 {
+		return "", nil
+	}
+	w.event(Progress, fmt.Sprintf("mounted; this BMC needs %s before it can be booted from", settle), nil)
+	return fmt.Sprintf("settled for %s", settle), w.Clock.Sleep(ctx, settle)
+}
+
+func (w *work) setBootOnce(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	setErr := c.SetBootOnce(ctx)
+	return w.until(ctx, w.timing.Override, func(ctx context.Context) error {
+		s, err := c.ObserveSystem(ctx)
+		if err != nil {
+			return err
+		}
+		if plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}) {
+			return nil
+		}
+		if definite(setErr) {
+			return setErr
+		}
+		return w.notShown(fmt.Sprintf("its BMC took the boot override, but shows %q, %q", s.Boot.Enabled, s.Boot.Target))
+	})
+}
+
+// definite reports whether err is a refusal: the request did not act and will
+// not. A lost answer is none.
+func definite(err error) bool {
+	if err == nil {
+		return false
+	}
+	e, ok := asBMC(err)
+	return !ok || !e.Uncertain
+}
+
+// notShown is what a look returns while a write does not show.
+func (w *work) notShown(what string) error {
+	return &bmc.Error{
+		Kind: bmc.KindTimeout, Err: notYet(what),
+		Hint: "run apply again: it continues from what it finds; if it happens again, restart the BMC",
+	}
+}
+
+func shown(m bmc.Media) string {
+	var parts []string
+	if m.Image != "" {
+		parts = append(parts, m.Image)
+	} else {
+		parts = append(parts, "nothing")
+	}
+	if !m.Inserted {
+		parts = append(parts, "not inserted")
+	}
+	if m.Detail != "" {
+		parts = append(parts, m.Detail)
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,50 @@
+package apply
+
+import "time"
+
+// Timing bounds the waits of a run. A zero field means its default. The defaults
+// follow vendors.md 9.1.
+type Timing struct {
+	// PollFirst is the first pause between two looks; each further one is 1.6
+	// times longer, up to PollMost.
+	PollFirst, PollMost time.Duration
+	// Shutdown is how long a machine may take to go down when asked; after that
+	// it is switched off.
+	Shutdown time.Duration
+	// Power bounds the wait for a power state that was forced.
+	Power time.Duration
+	// OffSettle is the pause after which a machine that is off must still be off.
+	OffSettle time.Duration
+	// Enable, Eject, Insert and Override bound the waits for a write to show.
+	Enable, Eject, Insert, Override time.Duration
+	// Stale is how long an ejected image may stay named before that is taken for
+	// what this BMC always does.
+	Stale time.Duration
+	// AskBMC is the pause between two looks at the BMC while the node is asked
+	// over ssh.
+	AskBMC time.Duration
+}
+
+func (t Timing) orDefaults() Timing {
+	for _, f := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.PollFirst, 400 * time.Millisecond},
+		{&t.PollMost, 15 * time.Second},
+		{&t.Shutdown, time.Minute},
+		{&t.Power, 2 * time.Minute},
+		{&t.OffSettle, 2 * time.Second},
+		{&t.Enable, time.Minute},
+		{&t.Eject, time.Minute},
+		{&t.Insert, 2 * time.Minute},
+		{&t.Override, time.Minute},
+		{&t.Stale, 10 * time.Second},
+		{&t.AskBMC, 15 * time.Second},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	return t
+}

@@ -1,0 +1,288 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// work is one node being worked on.
+type work struct {
+	*run
+	node   site.Node
+	plan   plan.NodePlan
+	client bmc.Client // nil until the first use
+	host   plan.Host  // before anything was ended
+	backup string     // the backup this run made, or ""
+	// started: this run has started the machine, so whatever answers from now on
+	// is a new boot.
+	started bool
+	holds   bool      // a place among the nodes that may be down
+	step    int       // of the step that is running, from 0
+	atRisk  bool      // the check before the first disruptive step is done
+	asked   time.Time // when the BMC was last asked during await-boot
+}
+
+func (w *work) bmc(ctx context.Context) (bmc.Client, error) {
+	if w.client != nil {
+		return w.client, nil
+	}
+	c, err := w.Dial(ctx, w.node)
+	if err != nil {
+		return nil, err
+	}
+	w.client = c
+	return c, nil
+}
+
+func (w *work) close(ctx context.Context) {
+	if w.holds {
+		w.down.Release(1)
+	}
+	if w.client != nil {
+		// A session that could not be ended times out on the BMC; nothing that was
+		// done depends on it.
+		_ = w.client.Close(ctx)
+	}
+}
+
+// observe reads the BMC, then the node and its store.
+func (w *work) observe(ctx context.Context) (plan.Facts, error) {
+	s, err := w.state(ctx)
+	if err != nil {
+		return plan.Facts{}, err
+	}
+	return w.Beside(ctx, w.site, w.node, s), nil
+}
+
+func (w *work) state(ctx context.Context) (bmc.State, error) {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	return c.Observe(ctx)
+}
+
+func (w *work) system(ctx context.Context) (bmc.State, error) {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	return c.ObserveSystem(ctx)
+}
+
+func (w *work) replan(f plan.Facts) plan.NodePlan {
+	one := *w.site
+	one.Nodes = []site.Node{w.node}
+	o := plan.Observed{At: w.Clock.Now(), Nodes: map[string]plan.Facts{w.node.Name: f}, Images: w.Images}
+	return plan.Compute(&one, o, w.Accept).Nodes[0]
+}
+
+// steps runs the node's steps in order and stops at the first that fails.
+func (w *work) steps(ctx context.Context, results []StepResult) error {
+	for i, s := range w.plan.Steps {
+		w.step = i
+		if w.stopped() {
+			return cancelled(errStopped)
+		}
+		if err := w.beforeHarm(ctx, s.Action); err != nil {
+			results[i] = StepResult{Outcome: OutcomeFailed, Err: err}
+			return err
+		}
+		begun := w.Clock.Now()
+		w.event(Started, "", nil)
+		detail, err := w.do(ctx, s.Action)
+		results[i] = StepResult{Outcome: OutcomeDone, Took: w.Clock.Now().Sub(begun), Err: err}
+		if err != nil {
+			results[i].Outcome = OutcomeFailed
+			w.event(Failed, "", err)
+			return err
+		}
+		w.event(Done, detail, nil)
+	}
+	return nil
+}
+
+func (w *work) event(p Phase, detail string, err error) {
+	w.tell(Event{
+		Node: w.node.Name, Step: w.step + 1, Of: len(w.plan.Steps),
+		Action: w.plan.Steps[w.step].Action, Phase: p, Detail: detail, Err: err,
+	})
+}
+
+// beforeHarm stands between the plan and the first step that harms: it waits
+// for a place among the nodes that may be down, looks again, and leaves the note.
+func (w *work) beforeHarm(ctx context.Context, a plan.Action) error {
+	if w.atRisk || a.Effect() == plan.Safe {
+		return nil
+	}
+	if err := w.takePlace(ctx); err != nil {
+		return err
+	}
+	facts, err := w.observe(ctx)
+	if err != nil {
+		return err
+	}
+	if fresh := w.replan(facts); !fits(w.plan.Steps[w.step:], fresh) {
+		return &bmc.Error{
+			Kind: bmc.KindCancelled, Err: fmt.Errorf("it is no longer as it was planned: %s; nothing was reset", describe(fresh)),
+			Hint: "plan again",
+		}
+	}
+	w.host = facts.Host
+	w.atRisk = true
+	return w.leaveNote(ctx, facts)
+}
+
+func (w *work) takePlace(ctx context.Context) error {
+	if w.down == nil || w.holds {
+		return nil
+	}
+	ctx, done := w.interruptible(ctx)
+	defer done()
+	if err := w.down.Acquire(ctx, 1); err != nil {
+		return cancelled(errStopped)
+	}
+	if w.stopped() || w.tooManyFailed() {
+		w.down.Release(1)
+		return cancelled(errTooMany)
+	}
+	w.holds = true
+	return nil
+}
+
+// leaveNote writes down, before the running boot is ended, what the next run
+// has to know if this one is cut off.
+func (w *work) leaveNote(ctx context.Context, f plan.Facts) error {
+	if !w.node.OverlayManaged() || !w.boots() {
+		return nil
+	}
+	r := plan.Reboot{At: w.Clock.Now(), Image: w.node.Image, Backup: w.backup, Restore: w.restoreID()}
+	if h, live := f.Host.(plan.HostLive); live {
+		r.BootID = h.BootID
+	}
+	if old := f.Overlay.Reboot; r.Backup == "" && old != nil && f.BMC.Power != bmc.PowerOff {
+		r.Backup, r.BootID = old.Backup, old.BootID // still the boot that the cut-off run had saved
+	}
+	err := w.Overlays.SetReboot(ctx, w.node, r)
+	if err != nil && w.Accept[w.node.Name] {
+		w.event(Progress, "no note could be left in the store: "+err.Error(), nil)
+		return nil
+	}
+	return err
+}
+
+// boots reports whether the plan ends in a boot of ours.
+func (w *work) boots() bool {
+	for _, s := range w.plan.Steps {
+		if _, ok := s.Action.(plan.AwaitBoot); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// restoreID is the backup that the plan's restore means, "" for none.
+func (w *work) restoreID() string {
+	for _, s := range w.plan.Steps {
+		if r, ok := s.Action.(plan.RestoreOverlay); ok {
+			if r.From != "" {
+				return r.From
+			}
+			return w.backup
+		}
+	}
+	return ""
+}
+
+// fits reports whether what a fresh look asks for is the rest of the plan. The
+// backup is left out of the comparison: this run has made it, and a fresh plan
+// would always begin with another.
+func fits(rest []plan.Step, fresh plan.NodePlan) bool {
+	a, b := essence(rest), essence(fresh.Steps)
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func essence(steps []plan.Step) []plan.Action {
+	var out []plan.Action
+	for _, s := range steps {
+		switch a := s.Action.(type) {
+		case plan.BackupOverlay:
+		case plan.EjectMedia:
+			out = append(out, plan.EjectMedia{Slot: a.Slot}) // however the BMC spells the image
+		case plan.RestoreOverlay:
+			out = append(out, plan.RestoreOverlay{}) // another backup may have become the latest
+		default:
+			out = append(out, s.Action)
+		}
+	}
+	return out
+}
+
+func describe(np plan.NodePlan) string {
+	switch {
+	case np.Err != nil:
+		return np.Err.Error()
+	case len(np.Steps) == 0:
+		return "there is nothing left to do"
+	}
+	names := make([]string, 0, len(np.Steps))
+	for _, s := range np.Steps {
+		names = append(names, s.Action.Name())
+	}
+	return fmt.Sprintf("it now needs %v", names)
+}
+
+// A notYet is what a look returns while what it waits for is not there: it says
+// what is there instead.
+type notYet string
+
+func (e notYet) Error() string { return string(e) }
+
+// until looks until the look succeeds, with growing pauses, for at most limit.
+// A look's error other than a notYet ends the wait, unless the BMC was busy or
+// silent: that may pass.
+func (w *work) until(ctx context.Context, limit time.Duration, look func(context.Context) error) error {
+	deadline := w.Clock.Now().Add(limit)
+	pause := w.timing.PollFirst
+	for {
+		err := look(ctx)
+		if err == nil || !passes(err) || ctx.Err() != nil {
+			return err
+		}
+		if !w.Clock.Now().Add(pause).Before(deadline) {
+			return err
+		}
+		if w.Clock.Sleep(ctx, pause) != nil {
+			return err
+		}
+		pause = min(pause*8/5, w.timing.PollMost)
+	}
+}
+
+func isNotYet(err error) bool { _, ok := errors.AsType[notYet](err); return ok }
+
+// passes reports whether what made a look fail may pass by itself.
+func passes(err error) bool {
+	if isNotYet(err) {
+		return true
+	}
+	switch bmc.KindOf(err) {
+	case bmc.KindBusy, bmc.KindTimeout, bmc.KindUnreachable:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,301 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// Compute plans every node of s. accept names the nodes whose overlay may be
+// lost. It has no error result: what could not be read makes its node failed.
+// It may be called from several goroutines at once.
+func Compute(s *site.Site, o Observed, accept map[string]bool) Plan {
+	p := Plan{Site: s.Name, Digest: s.Digest, At: o.At, Nodes: make([]NodePlan, 0, len(s.Nodes))}
+	for _, n := range s.Nodes {
+		f, ok := o.Nodes[n.Name]
+		if !ok {
+			f.Err = &bmc.Error{Kind: bmc.KindCancelled, Err: errNotObserved, Hint: "run the command again"}
+		}
+		d := draft{
+			node: n, facts: f, accept: accept[n.Name], at: o.At,
+			image: s.Images[n.Image], imageFacts: o.Images[n.Image],
+		}
+		p.Nodes = append(p.Nodes, d.plan())
+	}
+	return p
+}
+
+var errNotObserved = fmt.Errorf("it was not looked at")
+
+// plan decides what kind of wish the node has, and finishes the draft.
+func (d *draft) plan() NodePlan {
+	switch {
+	case d.facts.Err != nil:
+		d.fail(asError(d.facts.Err, "read it again with -v, and look at its BMC"))
+	case d.facts.Profile.Lacks != "":
+		d.fail(&bmc.Error{
+			Kind: bmc.KindUnsupported, Err: fmt.Errorf("%s", d.facts.Profile.Lacks),
+			Hint: "take the node out of the site file, or leave its image out",
+		})
+	case d.facts.BMC.Power == bmc.PowerUnknown:
+		d.fail(&bmc.Error{
+			Kind: bmc.KindProtocol, Err: fmt.Errorf("its BMC does not say whether the machine is on"),
+			Hint: "look at the machine; a BMC that was just reset needs some minutes",
+		})
+	case d.node.Image == "":
+		// Media is not managed; only the overlay may need something.
+	case d.node.Image == site.NoImage:
+		d.noImage()
+	default:
+		d.wanted()
+	}
+	d.backupWhenDue()
+	return d.finish()
+}
+
+// wanted plans a node that shall run an image.
+func (d *draft) wanted() {
+	if d.running() == runsWanted {
+		d.proof = ProofNode
+		d.restoreLeftOver()
+		return
+	}
+	if d.facts.BMC.Power == bmc.PowerOff {
+		d.wantedWhenOff()
+		return
+	}
+	if d.node.Reset == site.ResetNever {
+		d.wantedWithoutReset()
+		return
+	}
+	d.wantedWhenOn()
+}
+
+func (d *draft) wantedWhenOff() {
+	if d.node.Reset != site.ResetNever {
+		d.driftRunning("nothing: it is off")
+		d.cycle("it is off")
+		return
+	}
+	d.driftMedia()
+	d.mount("it is off")
+	d.arm()
+	d.noteArmed()
+}
+
+// wantedWhenOn plans a node that is on, is not proven to run the image and may
+// be reset. It resets only what is known to need it.
+func (d *draft) wantedWhenOn() {
+	switch h := d.facts.Host.(type) {
+	case HostLive:
+		d.wantedOverLive(h)
+	case HostDisk:
+		d.driftRunning("its disk")
+		d.cycle("it runs from its disk")
+	case HostSilent:
+		d.wantedOverSilence(h)
+	default:
+		d.wantedByTheBMC()
+	}
+}
+
+func (d *draft) wantedOverLive(h HostLive) {
+	if d.running() == runsUncomparable && d.media() == bmc.ImageMatch {
+		d.proof = ProofBMC
+		d.note("it runs a live image, which could not be compared with %s: %s", d.node.Image, d.whyUncomparable(h))
+		return
+	}
+	d.driftRunning(h.Volume.ID)
+	d.cycle("it runs " + orUnnamed(h.Volume.ID))
+}
+
+// wantedOverSilence: whatever runs there may be a live image with an overlay
+// that only exists in its memory.
+func (d *draft) wantedOverSilence(h HostSilent) {
+	mounted, armed := d.media() == bmc.ImageMatch, d.armed()
+	switch {
+	case d.accept:
+		d.driftRunning("unknown: ssh does not answer")
+		d.cycle("it does not answer over ssh, and its overlay is given up")
+	case d.facts.BMC.Phase == bmc.PhasePost:
+		d.await("its firmware is starting it")
+	case mounted && (!armed || d.facts.BMC.Phase != bmc.PhaseOS):
+		d.await("the image is mounted and the machine is on, but it does not answer over ssh yet")
+	case d.savedJustNow():
+		d.driftRunning("unknown: ssh does not answer")
+		d.cycle("a run that was cut off had saved its overlay and was about to reset it")
+	default:
+		d.driftRunning("unknown: ssh does not answer")
+		d.block(bmc.KindDataLoss,
+			fmt.Errorf("resetting it may lose an overlay that cannot be backed up, for ssh does not answer: %w", h.Err),
+			hintUnreachableOverlay(d.node.Name, h.Err))
+	}
+}
+
+// wantedByTheBMC: nobody but the BMC can be asked.
+func (d *draft) wantedByTheBMC() {
+	m, phase := d.media(), d.facts.BMC.Phase
+	switch {
+	case phase == bmc.PhasePost && m == bmc.ImageMatch:
+		d.await("its firmware is starting it")
+	case m == bmc.ImageMatch && d.armed() && phase == bmc.PhaseOS:
+		d.driftRunning("something started before the virtual CD was armed")
+		d.cycle("the virtual CD is armed and was not booted yet")
+	case m == bmc.ImageMatch && d.armed():
+		d.await("the virtual CD is armed, and the machine may be starting from it")
+	case m == bmc.ImageMatch:
+		d.proof = ProofBMC
+		d.note("in sync by the BMC's word only: the image is mounted and the machine is on; that it runs the image is not proven (the site file gives no ssh)")
+	case m == bmc.ImageUnnamed:
+		d.proof = ProofBMC
+		d.note("in sync by the BMC's word only: something is mounted, and its BMC does not say what")
+	default:
+		d.driftMedia()
+		d.note("its overlay is not managed (the site file gives no ssh): what it holds is lost with the reset")
+		d.cycle("the image is not mounted")
+	}
+}
+
+// wantedWithoutReset mounts and arms under a running machine, and leaves the
+// reset to a person.
+func (d *draft) wantedWithoutReset() {
+	m := d.media()
+	if (m == bmc.ImageOther || m == bmc.ImageUnnamed) && d.mayRunFromMedia() {
+		d.driftMedia()
+		d.block(bmc.KindMedia,
+			fmt.Errorf("what it runs may need %s, which is in its drive, and reset: never forbids ending it", orWhatever(d.facts.BMC.Media.Image)),
+			"shut it down by hand and apply again, or write reset: needed")
+		return
+	}
+	d.driftMedia()
+	d.mount("it shall be there for the next reset")
+	d.arm()
+	d.noteArmed()
+}
+
+// mayRunFromMedia reports whether the node may be running from what is mounted.
+func (d *draft) mayRunFromMedia() bool {
+	switch d.facts.Host.(type) {
+	case HostLive, HostSilent:
+		return true
+	}
+	return false
+}
+
+// noImage plans a node that shall have nothing mounted.
+func (d *draft) noImage() {
+	if m := d.facts.BMC.Media; m.Access == bmc.AccessDisabled || m.Compare("") == bmc.ImageEmpty {
+		return
+	}
+	d.drift("image", site.NoImage, d.facts.BMC.Media.Image)
+	off := d.facts.BMC.Power == bmc.PowerOff
+	if off || !d.mayRunFromMedia() {
+		d.eject("nothing shall be mounted")
+		if _, unknown := d.facts.Host.(HostUnknown); unknown && !off {
+			d.note("whether it runs from what is mounted is not known (the site file gives no ssh)")
+		}
+		return
+	}
+	if d.node.Reset == site.ResetNever {
+		d.block(bmc.KindMedia,
+			fmt.Errorf("it may be running from %s, and reset: never forbids ending it", orWhatever(d.facts.BMC.Media.Image)),
+			"shut it down by hand and apply again, or write reset: needed")
+		return
+	}
+	if !d.saveFirst("its live medium is to be ejected") {
+		return
+	}
+	d.powerOff("it may be running from what is to be ejected")
+	d.eject("nothing shall be mounted")
+	d.step(PowerOn{}, "it was on")
+}
+
+// cycle plans the way from whatever the node runs to the wanted image.
+func (d *draft) cycle(because string) {
+	if !d.mountable() || !d.startable() {
+		return
+	}
+	d.driftMedia()
+	on := d.facts.BMC.Power != bmc.PowerOff
+	if on && !d.saveFirst(because) {
+		return
+	}
+	inPlace := on && !d.facts.BMC.Can(bmc.ForceOff) && !d.facts.BMC.Can(bmc.GracefulShutdown)
+	if on && !inPlace {
+		d.powerOff(because)
+	}
+	d.mount("it is to be booted")
+	d.arm()
+	if inPlace {
+		d.step(Reset{}, because+"; its BMC cannot switch it off")
+	} else {
+		d.step(PowerOn{}, "it shall run "+d.node.Image)
+	}
+	d.step(AwaitBoot{Image: d.node.Image, Within: d.node.Boot.Within}, "nothing else proves that it runs")
+	d.restoreAfterBoot()
+}
+
+// await plans a node that may be booting already.
+func (d *draft) await(because string) {
+	d.driftRunning("not known yet")
+	d.step(AwaitBoot{Image: d.node.Image, Within: d.node.Boot.Within}, because)
+	if r := d.facts.Overlay.Reboot; d.leftOver() && r != nil {
+		d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
+	}
+}
+
+// mount appends the steps that bring the image into the drive.
+func (d *draft) mount(because string) {
+	if d.facts.BMC.Media.Access == bmc.AccessDisabled {
+		d.step(EnableMedia{}, "its BMC has remote media switched off")
+	}
+	switch d.media() {
+	case bmc.ImageMatch:
+		return
+	case bmc.ImageOther, bmc.ImageUnnamed:
+		d.eject("the drive is taken")
+	case bmc.ImageStale:
+		d.eject("its BMC still names an image that is not inserted, and refuses another until that is ejected")
+	}
+	d.step(InsertMedia{Image: d.node.Image, URL: d.image.URL}, because)
+}
+
+func (d *draft) eject(because string) {
+	m := d.facts.BMC.Media
+	on := d.facts.BMC.Power != bmc.PowerOff && !d.endsRunning()
+	d.step(EjectMedia{Slot: m.Slot, Image: m.Image, Disrupts: on}, because)
+}
+
+func (d *draft) arm() {
+	if d.armed() {
+		return
+	}
+	d.step(SetBootOnce{}, "the next boot, and only that, shall use the virtual CD")
+}
+
+func (d *draft) powerOff(because string) {
+	d.step(PowerOff{}, because)
+}
+
+// backupWhenDue adds the backup that overlay.every asks for.
+func (d *draft) backupWhenDue() {
+	h, live := d.facts.Host.(HostLive)
+	if !live || d.err != nil || !d.node.OverlayManaged() || d.node.Overlay.Every <= 0 || d.backsUp() {
+		return
+	}
+	latest := d.facts.Overlay.Latest
+	if d.facts.Overlay.Err != nil {
+		d.fail(asError(d.facts.Overlay.Err, "look at the store"))
+		return
+	}
+	if latest != nil && d.at.Sub(latest.At) < d.node.Overlay.Every {
+		return
+	}
+	because := fmt.Sprintf("there is no backup yet, and one is due every %s", d.node.Overlay.Every)
+	if latest != nil {
+		because = fmt.Sprintf("the last backup is from %s, and one is due every %s", stamp(latest.At), d.node.Overlay.Every)
+	}
+	d.drift("overlay", "a backup every "+d.node.Overlay.Every.String(), "boot "+h.BootID+" not backed up since")
+	d.steps = append([]Step{{BackupOverlay{Purpose: Due, Store: d.node.Overlay.Store}, because}}, d.steps...)
+}

@@ -1,0 +1,297 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// A draft is one node's plan while it is being made.
+type draft struct {
+	node       site.Node
+	facts      Facts
+	image      site.Image
+	imageFacts ImageFacts
+	at         time.Time
+	accept     bool
+
+	blocked bool
+	err     *bmc.Error
+	drifts  []Drift
+	steps   []Step
+	notes   []string
+	proof   Proof
+}
+
+func (d *draft) finish() NodePlan {
+	np := NodePlan{
+		Node: d.node.Name, State: InSync, Facts: d.facts,
+		Drift: d.drifts, Steps: d.steps, Err: d.err, Proof: d.proof, Notes: d.notes,
+	}
+	switch {
+	case d.err != nil && d.blocked:
+		np.State, np.Steps = Blocked, nil
+	case d.err != nil:
+		np.State, np.Steps = Failed, nil
+	case len(d.steps) > 0:
+		np.State = Change
+	}
+	return np
+}
+
+func (d *draft) step(a Action, because string) { d.steps = append(d.steps, Step{a, because}) }
+
+func (d *draft) note(format string, args ...any) {
+	d.notes = append(d.notes, fmt.Sprintf(format, args...))
+}
+
+func (d *draft) fail(err *bmc.Error) { d.err = err }
+
+func (d *draft) block(kind bmc.Kind, err error, hint string) {
+	d.blocked = true
+	d.err = &bmc.Error{Kind: kind, Err: err, Hint: hint}
+}
+
+func (d *draft) drift(field, want, got string) {
+	d.drifts = append(d.drifts, Drift{Field: field, Want: want, Got: got, At: d.node.At(field)})
+}
+
+func (d *draft) driftMedia() {
+	if d.media() == bmc.ImageMatch {
+		return
+	}
+	got := d.facts.BMC.Media.Image
+	if bmc.EmptyName(got) {
+		got = d.facts.BMC.Media.ImageName
+	}
+	if bmc.EmptyName(got) {
+		got = ""
+	}
+	d.drift("image", d.image.URL, got)
+}
+
+func (d *draft) driftRunning(got string) {
+	d.drifts = append(d.drifts, Drift{Field: "running", Want: d.node.Image, Got: orUnnamed(got), At: d.node.At("image")})
+}
+
+func (d *draft) noteArmed() {
+	d.note("%s boots at the next reset, which reset: never leaves to a person", d.node.Image)
+}
+
+// runs is how what the node runs compares with what it should run.
+type runs int
+
+const (
+	runsUnknown runs = iota
+	runsWanted
+	runsOther
+	runsUncomparable // a live image, but one of the two volumes is not known
+)
+
+func (d *draft) running() runs {
+	h, live := d.facts.Host.(HostLive)
+	switch {
+	case !live:
+		return runsUnknown
+	case d.imageFacts.Err != nil || d.imageFacts.Volume == (site.Volume{}) || h.Volume == (site.Volume{}):
+		return runsUncomparable
+	case h.Volume == d.imageFacts.Volume:
+		return runsWanted
+	}
+	return runsOther
+}
+
+func (d *draft) whyUncomparable(h HostLive) string {
+	switch {
+	case d.imageFacts.Err != nil:
+		return d.imageFacts.Err.Error()
+	case h.Volume == (site.Volume{}):
+		return "its live medium could not be read on the node"
+	}
+	return "the image has not been read"
+}
+
+// media compares the drive with the image that is wanted.
+func (d *draft) media() bmc.ImageState {
+	if d.facts.BMC.Media.Access == bmc.AccessDisabled {
+		return bmc.ImageEmpty
+	}
+	return d.facts.BMC.Media.Compare(d.image.URL)
+}
+
+func (d *draft) armed() bool { return Armed(d.facts) }
+
+// Armed reports whether the node's next boot will use the virtual CD.
+func Armed(f Facts) bool { return f.BMC.Boot.Armed(f.Profile.BootTargets) }
+
+func (d *draft) endsRunning() bool { return NodePlan{Steps: d.steps}.EndsRunning() }
+
+func (d *draft) backsUp() bool {
+	for _, s := range d.steps {
+		if _, ok := s.Action.(BackupOverlay); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// mountable checks that the image can be given to this BMC at all.
+func (d *draft) mountable() bool {
+	if d.media() == bmc.ImageMatch {
+		return true
+	}
+	_, live := d.facts.Host.(HostLive)
+	imageErr := d.imageFacts.Err
+	switch {
+	case d.image.URL == "":
+		d.fail(&bmc.Error{
+			Kind: bmc.KindURL, Err: fmt.Errorf("image %s has no url, and BMCs mount by url only", d.node.Image),
+			Hint: fmt.Sprintf("put the ISO on a web server that the BMCs reach, and write images.%s.url", d.node.Image),
+		})
+	case d.facts.Profile.CheckURL(d.image.URL) != nil:
+		d.fail(asError(d.facts.Profile.CheckURL(d.image.URL), "serve the image under a plainer url"))
+	case imageErr != nil && bmc.KindOf(imageErr) == bmc.KindMedia:
+		d.fail(asError(imageErr, "mend the image or its url; nothing was changed on the node"))
+	case imageErr != nil && live:
+		d.block(bmc.KindOf(imageErr), fmt.Errorf("the live image it runs would be ended for one that could not be read: %w", imageErr),
+			"see that the image's web server runs and can be reached from here, and plan again")
+	default:
+		if imageErr != nil {
+			d.note("the image could not be read from here: %v", imageErr)
+		}
+		return true
+	}
+	return false
+}
+
+// startable checks that the BMC offers a way to start the machine.
+func (d *draft) startable() bool {
+	if d.facts.BMC.Can(bmc.PowerUp) || d.facts.BMC.Can(bmc.Restart) {
+		return true
+	}
+	d.fail(&bmc.Error{
+		Kind: bmc.KindUnsupported, Err: fmt.Errorf("its BMC offers no way to power the machine on"),
+		Hint: "write reset: never for it, and reset it by hand",
+	})
+	return false
+}
+
+// saveFirst appends the backup without which nothing may be ended, and reports
+// whether the plan may go on.
+func (d *draft) saveFirst(because string) bool {
+	h, live := d.facts.Host.(HostLive)
+	if !live {
+		return d.saveWhatCannotBeSeen()
+	}
+	switch {
+	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil:
+		d.step(BackupOverlay{Purpose: ForReset, Store: d.node.Overlay.Store, MayFail: d.accept},
+			because+", and its overlay ends with it")
+		return true
+	case d.accept:
+		d.note("the overlay of the running image is given up, as --accept-data-loss says")
+		return true
+	case !d.node.OverlayManaged():
+		d.block(bmc.KindDataLoss, fmt.Errorf("it runs %s, and its overlay has no store to be backed up to", orUnnamed(h.Volume.ID)),
+			"write overlay.store for it, or give the overlay up with --accept-data-loss="+d.node.Name)
+	default:
+		d.block(bmc.KindDataLoss, fmt.Errorf("the overlay of what it runs cannot be backed up: %w", d.facts.Overlay.Err),
+			orHint(d.facts.Overlay.Err, "mend the store")+"; or give the overlay up with --accept-data-loss="+d.node.Name)
+	}
+	return false
+}
+
+// saveWhatCannotBeSeen decides for a node that no live image is seen on. A disk
+// keeps what it holds; what was never managed is not ours to save.
+func (d *draft) saveWhatCannotBeSeen() bool {
+	h, silent := d.facts.Host.(HostSilent)
+	if !silent || d.accept || d.savedJustNow() {
+		return true
+	}
+	d.block(bmc.KindDataLoss,
+		fmt.Errorf("ending what it runs may lose an overlay that cannot be backed up, for ssh does not answer: %w", h.Err),
+		hintUnreachableOverlay(d.node.Name, h.Err))
+	return false
+}
+
+// savedJustNow reports whether a run that was cut off had made a backup, and was
+// about to end the boot it was made of, less than a boot's time ago.
+func (d *draft) savedJustNow() bool {
+	r := d.facts.Overlay.Reboot
+	return r != nil && r.Backup != "" && d.at.Sub(r.At) < d.node.Boot.Within
+}
+
+// leftOver reports whether a run that was cut off after its reset still has a
+// restore to do.
+func (d *draft) leftOver() bool {
+	r := d.facts.Overlay.Reboot
+	if r == nil || r.Restore == "" || r.Image != d.node.Image || !d.restores() || d.facts.Overlay.Err != nil {
+		return false
+	}
+	h, live := d.facts.Host.(HostLive)
+	return !live || (h.BootID != r.BootID && h.Restored != r.Restore)
+}
+
+func (d *draft) restores() bool {
+	return d.node.OverlayManaged() && d.node.Overlay.Restore != site.RestoreNone
+}
+
+func (d *draft) restoreLeftOver() {
+	if !d.leftOver() {
+		return
+	}
+	r := d.facts.Overlay.Reboot
+	d.drift("overlay", "backup "+r.Restore, "not restored")
+	d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
+}
+
+// restoreAfterBoot appends the restore that follows a boot of ours.
+func (d *draft) restoreAfterBoot() {
+	if !d.restores() {
+		return
+	}
+	latest, want := d.facts.Overlay.Latest, d.node.Overlay.Restore
+	switch {
+	case d.facts.Overlay.Err != nil && d.accept:
+		d.note("no backup will be restored: %v", d.facts.Overlay.Err)
+	case d.facts.Overlay.Err != nil:
+		d.block(bmc.KindOverlay, fmt.Errorf("its backups cannot be read, so none could be restored after the boot: %w", d.facts.Overlay.Err),
+			orHint(d.facts.Overlay.Err, "mend the store")+"; or boot it without, with --accept-data-loss="+d.node.Name)
+	case want != "" && want != site.RestoreLatest:
+		d.step(RestoreOverlay{From: want}, "overlay.restore names it")
+	case d.backsUp():
+		d.step(RestoreOverlay{}, "a live image forgets its overlay at a reset")
+	case latest != nil:
+		d.step(RestoreOverlay{From: latest.ID}, "it is the node's latest backup, from "+stamp(latest.At))
+	}
+}
+
+func asError(err error, hint string) *bmc.Error {
+	h := bmc.HintOf(err)
+	if h == "" {
+		h = hint
+	}
+	return &bmc.Error{Kind: bmc.KindOf(err), Err: err, Hint: h}
+}
+
+func orHint(err error, hint string) string {
+	if h := bmc.HintOf(err); h != "" {
+		return h
+	}
+	return hint
+}
+
+func hintUnreachableOverlay(node string, err error) string {
+	return orHint(err, "see why ssh does not answer") + "; or give the overlay up with --accept-data-loss=" + node
+}
+
+func orUnnamed(s string) string {
+	if s == "" {
+		return "an unnamed image"
+	}
+	return s
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
