@@ -1,0 +1,92 @@
+package overlay
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// ManifestVersion is the version of the manifests that are written; others are
+// not read.
+const ManifestVersion = 1
+
+// The files of a backup.
+const (
+	ArchiveFile  = "overlay.tar.zst"
+	ManifestFile = "manifest.json"
+	DeletedFile  = "deleted.lst" // names of the whiteouts, each ended by NUL
+	OpaqueFile   = "opaque.lst"  // names of the opaque dirs, each ended by NUL
+)
+
+// A Manifest describes one backup. It is written last, so that a backup that has
+// one is complete and was read back.
+type Manifest struct {
+	Version   int         `json:"version"`
+	ID        string      `json:"id"` // 20261123T050000Z, or with a suffix -2, -3, …
+	Node      string      `json:"node"`
+	Site      string      `json:"site"`
+	CreatedAt time.Time   `json:"createdAt"`
+	Purpose   Purpose     `json:"purpose"`
+	BootID    string      `json:"bootID"` // of the boot that was backed up
+	Image     string      `json:"image"`  // its name in the site file, or ""
+	Volume    site.Volume `json:"volume"` // of the live medium; zero when unknown
+	Kernel    string      `json:"kernel"` // its release
+	UpperDir  string      `json:"upperDir"`
+	Options   Options     `json:"options"`
+	Excludes  []string    `json:"excludes"`
+
+	// Portable tells that no member leaves data in the lower layer (xattrs
+	// overlay.metacopy and overlay.redirect). Restore refuses what is not.
+	Portable bool `json:"portable"`
+	// Partial tells that a file shrank while it was read, so that tar filled
+	// its end with zeros.
+	Partial  bool     `json:"partial"`
+	Counts   Counts   `json:"counts"`
+	Warnings []string `json:"warnings"` // tar's, at most MaxWarnings
+
+	RawBytes     int64  `json:"rawBytes"` // of the tar archive
+	RawSHA256    string `json:"rawSHA256"`
+	StoredBytes  int64  `json:"storedBytes"` // of overlay.tar.zst
+	StoredSHA256 string `json:"storedSHA256"`
+	ToolVersion  string `json:"toolVersion"`
+}
+
+// MaxWarnings is how many warnings a manifest keeps; the last then says how
+// many more there were.
+const MaxWarnings = 200
+
+// Counts tells what an archive holds.
+type Counts struct {
+	Entries     int64 `json:"entries"` // all members, whiteouts too
+	Files       int64 `json:"files"`
+	Directories int64 `json:"directories"`
+	Symlinks    int64 `json:"symlinks"`
+	HardLinks   int64 `json:"hardLinks"` // the second and later names of a file
+	Special     int64 `json:"special"`   // devices and fifos
+	Whiteouts   int64 `json:"whiteouts"`
+	Opaque      int64 `json:"opaque"`
+}
+
+// Purpose says why a backup was made.
+type Purpose string
+
+// The purposes.
+const (
+	PurposeReset  Purpose = "reset" // a step will end the running system
+	PurposeDue    Purpose = "due"   // the last one was older than overlay.every
+	PurposeManual Purpose = "manual"
+)
+
+var (
+	idForm   = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z(-[0-9]{1,4})?$`)
+	nodeForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+)
+
+// ValidID reports whether s has the form of a backup's ID. Such an ID is a
+// plain file name.
+func ValidID(s string) bool { return idForm.MatchString(s) }
+
+// ValidNode reports whether s may be a node's name in a store. Such a name is a
+// plain file name that is not hidden.
+func ValidNode(s string) bool { return nodeForm.MatchString(s) }

@@ -1,0 +1,64 @@
+package overlay
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+)
+
+// A Remote runs scripts on one node.
+type Remote interface {
+	// Run runs the command and returns once its exit status has arrived and
+	// all it wrote has been handed on. The error is an *ExitError when the
+	// status is not 0, a *bmc.Error when there was none, and ctx's error in a
+	// *bmc.Error when ctx ended first. Calls may not overlap.
+	Run(ctx context.Context, c Command) error
+}
+
+// A Command is a POSIX shell script and what goes in and comes out of it.
+type Command struct {
+	Script string
+	Args   []string  // $1, $2, …; none may hold a NUL
+	Stdin  io.Reader // nil: empty
+	Stdout io.Writer // nil: thrown away; an error from it ends the command
+	Stderr io.Writer // nil: only what ExitError keeps; an error from it is ignored
+}
+
+// An ExitError is the exit status of a command that did not end with 0.
+type ExitError struct {
+	Status int
+	Signal string // without "SIG"; "" unless a signal ended the command
+	Stderr string // its last lines, bounded and fit to be printed
+}
+
+// Error gives the status and the last lines of stderr.
+func (e *ExitError) Error() string {
+	how := fmt.Sprintf("exit status %d", e.Status)
+	if e.Signal != "" {
+		how = "signal " + e.Signal
+	}
+	if e.Stderr == "" {
+		return how
+	}
+	return how + ": " + e.Stderr
+}
+
+// The scripts that run on a node. They need a POSIX shell and, for all but
+// probe, root, GNU tar, GNU coreutils and findutils.
+var (
+	//go:embed scripts/probe.sh
+	probeScript string
+	//go:embed scripts/backup.sh
+	backupScript string
+	//go:embed scripts/merged.sh
+	mergedScript string
+	//go:embed scripts/clear.sh
+	clearScript string
+	//go:embed scripts/extract.sh
+	extractScript string
+	//go:embed scripts/list.sh
+	listScript string
+	//go:embed scripts/mark.sh
+	markScript string
+)

@@ -1,0 +1,78 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// A Store keeps the backups of nodes. Only verified, complete backups are ever
+// listed. All errors are of type *bmc.Error; names that are not valid are
+// refused. A Store is safe for concurrent use.
+type Store interface {
+	// List returns the node's backups, newest first; none is no error.
+	List(ctx context.Context, node string) ([]Manifest, error)
+	// Latest returns the node's newest backup that is not partial. Its error
+	// wraps ErrNoBackup when there is none.
+	Latest(ctx context.Context, node string) (Manifest, error)
+	// Get returns one backup's manifest. Its error wraps ErrNoBackup when there
+	// is none of that ID.
+	Get(ctx context.Context, node, id string) (Manifest, error)
+	// Open opens a backup's archive as it is stored. Check reads and compares.
+	Open(ctx context.Context, node, id string) (io.ReadCloser, error)
+	// Delete removes a backup; it is no longer listed from the first moment.
+	Delete(ctx context.Context, node, id string) error
+
+	// Create starts a backup. It holds the node's lock until the draft is
+	// published or discarded, and removes what killed runs left behind. Its
+	// error has KindBusy while another process writes a backup of that node.
+	Create(ctx context.Context, node string, at time.Time) (Draft, error)
+
+	// SetReboot notes, on stable storage, that a reset of the node is about to
+	// begin.
+	SetReboot(ctx context.Context, node string, r Reboot) error
+	// Reboot returns what SetReboot noted, and false when there is nothing.
+	Reboot(ctx context.Context, node string) (Reboot, bool, error)
+	// ClearReboot removes the note, if there is one.
+	ClearReboot(ctx context.Context, node string) error
+}
+
+// A Draft is a backup that is being written: nobody else sees it until it is
+// published. It is used by one goroutine at a time.
+type Draft interface {
+	// ID is what the backup will be called.
+	ID() string
+	// Write makes one file of the backup. Closing it brings it to stable
+	// storage; making it again starts it anew.
+	Write(name string) (io.WriteCloser, error)
+	// Read opens one file of the draft, from the medium where possible rather
+	// than from memory.
+	Read(name string) (io.ReadCloser, error)
+	// Publish writes the manifest and makes the backup visible, all at once.
+	Publish(m Manifest) error
+	// Discard removes the draft and frees the node's lock. After Publish it
+	// does nothing.
+	Discard() error
+}
+
+// RebootVersion is the version of the reboot notes that are written.
+const RebootVersion = 1
+
+// A Reboot is written before the first step that disrupts a node and removed
+// after its overlay was restored, so that a run that was killed in between is
+// seen for what it left behind.
+type Reboot struct {
+	Version int       `json:"version"`
+	At      time.Time `json:"at"`
+	// BootID is the boot that was running, "" if the node was off.
+	BootID string `json:"bootID"`
+	Image  string `json:"image"` // the name of the image that is to boot
+	// Backup is the ID of the backup made for this reboot, "" if none.
+	Backup string `json:"backup"`
+	// Restore is the ID of the backup to restore, "" if none.
+	Restore string `json:"restore"`
+}
+
+// ErrNoBackup is wrapped by the errors of Store.Latest and Store.Get.
+var ErrNoBackup = errors.New("there is no such backup")
