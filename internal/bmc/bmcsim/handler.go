@@ -1,0 +1,258 @@
+package bmcsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// Handler serves the BMC as Redfish. It closes connections without an answer
+// where a behaviour or a fault says so, by panicking with http.ErrAbortHandler
+// as net/http asks for.
+func (m *Machine) Handler() http.Handler { return http.HandlerFunc(m.serve) }
+
+// maxBody is more than any Redfish request needs.
+const maxBody = 1 << 20
+
+func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	c := &call{
+		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), host: r.Host,
+		ifMatch: r.Header.Get("If-Match"), header: r.Header, body: body,
+	}
+	do, alive := m.begin(c)
+	defer m.finish()
+	entry := Request{Method: r.Method, Path: r.URL.Path, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
+	if !alive {
+		m.record(entry)
+		panic(http.ErrAbortHandler)
+	}
+	a, spoil := m.suffer(w, r, c, do)
+	entry.Status = a.status
+	m.record(entry)
+	if a.status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	m.write(w, r, a, spoil)
+}
+
+// begin counts a request in and draws its lot. alive is false while the BMC
+// answers nobody.
+func (m *Machine) begin(c *call) (do Do, alive bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight++
+	m.stats.MaxInFlight = max(m.stats.MaxInFlight, m.inFlight)
+	c.busy = m.behaviour.Busy || m.behaviour.BusyInPost && m.power.phase == bmc.PhasePost
+	return m.strike(c.method, c.path), !m.closed && !time.Now().Before(m.downTill)
+}
+
+func (m *Machine) finish() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight--
+}
+
+// answer is what a BMC without faults answers. The status is 0 when it closes
+// the connection instead.
+func (m *Machine) answer(r *http.Request, c *call) answer {
+	res, known := m.tree[c.path]
+	if !(known && res.open && isRead(c.method)) && !(c.path == sessionsPath && c.method == http.MethodPost) {
+		if err := m.authenticate(r); err != nil {
+			return m.refusedBy(err)
+		}
+	}
+	if c.busy && c.path != rootPath {
+		return m.busy()
+	}
+	if a, ok := m.redirect(r, c); ok {
+		return a
+	}
+	if !known || !m.present(res) {
+		return m.dynamic(c)
+	}
+	return m.dispatch(res, c)
+}
+
+func isRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// present tells whether a resource is there at the moment.
+func (m *Machine) present(r resource) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return (!r.media || m.listed) && (!r.other || m.behaviour.SecondSystem)
+}
+
+func (m *Machine) busy() answer {
+	m.mu.Lock()
+	seconds := m.behaviour.RetryAfter
+	m.mu.Unlock()
+	a := m.refused(m.kind.refuse("ServiceUnavailable", strconv.Itoa(seconds)))
+	if seconds > 0 {
+		a.header.Set("Retry-After", strconv.Itoa(seconds))
+	}
+	return a
+}
+
+// redirect sends a client that left the trailing slash out to where it is.
+func (m *Machine) redirect(r *http.Request, c *call) (answer, bool) {
+	m.mu.Lock()
+	slash := m.behaviour.TrailingSlash
+	m.mu.Unlock()
+	if !slash || strings.HasSuffix(r.URL.Path, "/") || c.path == "/redfish" {
+		return answer{}, false
+	}
+	return answer{status: http.StatusPermanentRedirect, header: http.Header{"Location": {r.URL.Path + "/"}}}, true
+}
+
+// dynamic answers for what comes and goes: sessions and tasks.
+func (m *Machine) dynamic(c *call) answer {
+	if isRead(c.method) {
+		if a, ok := m.getTask(c.path); ok {
+			return a
+		}
+	}
+	if isRead(c.method) || c.method == http.MethodDelete {
+		if a, ok := m.atSession(c); ok {
+			return a
+		}
+	}
+	if strings.HasSuffix(c.path, "/ResetActionInfo") && c.path == m.kind.systemPath()+"/ResetActionInfo" && isRead(c.method) {
+		return m.get(resource{get: resetInfoDoc})
+	}
+	return m.refused(m.kind.refuse("ResourceMissingAtURI", c.path))
+}
+
+func (m *Machine) dispatch(res resource, c *call) answer {
+	switch {
+	case isRead(c.method) && res.get != nil:
+		return m.get(res)
+	case c.method == http.MethodPatch && res.patch != nil:
+		return m.patched(res, c)
+	case c.method == http.MethodPost && res.post != nil:
+		return m.posted(res, c)
+	}
+	a := m.refused(m.kind.refuse("ActionNotSupported", c.method))
+	a.header.Set("Allow", res.allow())
+	return a
+}
+
+func (r resource) allow() string {
+	var methods []string
+	if r.get != nil {
+		methods = append(methods, "GET", "HEAD")
+	}
+	if r.patch != nil {
+		methods = append(methods, "PATCH")
+	}
+	if r.post != nil {
+		methods = append(methods, "POST")
+	}
+	return strings.Join(methods, ", ")
+}
+
+func (m *Machine) posted(res resource, c *call) answer {
+	m.mu.Lock()
+	q := m.quirks()
+	m.mu.Unlock()
+	if !res.action {
+		return res.post(m, c)
+	}
+	if q.RefuseIfMatchOnActions && c.ifMatch != "" {
+		return m.refused(m.kind.refuse("PreconditionFailed"))
+	}
+	if q.BodyRequired && len(bytes.TrimSpace(c.body)) == 0 {
+		return m.refused(m.kind.refuse("UnsupportedMediaType"))
+	}
+	a := res.post(m, c)
+	if q.CloseAfterAction {
+		return answer{}
+	}
+	return a
+}
+
+// authenticate checks a token or, for Basic, a password.
+func (m *Machine) authenticate(r *http.Request) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if token := r.Header.Get("X-Auth-Token"); token != "" {
+		return m.useSession(token)
+	}
+	username, password, ok := r.BasicAuth()
+	if !ok || m.behaviour.NoBasic {
+		return m.kind.refuse("NoValidSession")
+	}
+	return m.login(username, password)
+}
+
+func authOf(r *http.Request) string {
+	switch {
+	case r.Header.Get("X-Auth-Token") != "":
+		return "session"
+	case strings.HasPrefix(r.Header.Get("Authorization"), "Basic "):
+		return "basic"
+	}
+	return ""
+}
+
+// write sends an answer; spoil, if any, has the last word on its body.
+func (m *Machine) write(w http.ResponseWriter, r *http.Request, a answer, spoil func([]byte) []byte) {
+	h := w.Header()
+	for k, v := range a.header {
+		h[k] = slices.Clone(v)
+	}
+	h.Set("OData-Version", "4.0")
+	h.Set("Cache-Control", "no-cache")
+	var body []byte
+	if a.body != nil {
+		body = m.encode(a.body)
+		h.Set("Content-Type", "application/json; charset=utf-8")
+	}
+	half := false
+	if spoil != nil && body != nil {
+		spoilt := spoil(body)
+		half = len(spoilt) < len(body)
+		if half { // the client is promised all of it
+			h.Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		body = spoilt
+	}
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+	if half {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (m *Machine) encode(d doc) []byte {
+	m.mu.Lock()
+	slash := m.behaviour.TrailingSlash
+	m.mu.Unlock()
+	body, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // documents are built here, of plain types
+	}
+	if slash {
+		body = withSlashes(body)
+	}
+	return body
+}
+
+func trimSlash(path string) string {
+	if path == "/" {
+		return path
+	}
+	return strings.TrimRight(path, "/")
+}

@@ -1,0 +1,319 @@
+package bmcsim
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// A Kind is a family of BMCs whose resources, names and errors a Machine
+// copies.
+type Kind string
+
+// The kinds of BMC.
+const (
+	ILO5         Kind = "ilo5"          // HPE iLO 5 2.x (vendors.md 3.1)
+	ILO4         Kind = "ilo4"          // HPE iLO 4: virtual media through Oem.Hp actions only (3.1)
+	Gigabyte     Kind = "gigabyte"      // AMI MegaRAC SP-X 12.x on a Gigabyte board (3.2)
+	Generic      Kind = "generic"       // nothing but the standard: media under the System
+	CrayEX       Kind = "cray-ex"       // node card without virtual media or override (3.8)
+	OpenBMCStock Kind = "openbmc-stock" // OpenBMC built without virtual media (3.3)
+)
+
+// Kinds lists every Kind.
+func Kinds() []Kind { return []Kind{ILO5, ILO4, Gigabyte, Generic, CrayEX, OpenBMCStock} }
+
+// Boot is what a host was started from.
+type Boot struct {
+	Image string // the URL of the CD; "" stands for its disk
+}
+
+// A Host is the computer that a BMC governs. Its methods are called without the
+// machine's lock, one at a time and in the order of events; they may call the
+// machine's methods, but not Close.
+type Host interface {
+	// Start is called when POST has ended: boot from this.
+	Start(Boot)
+	// Shutdown is called when a graceful shutdown was asked for. The host calls
+	// off once it is down, from any goroutine, or never.
+	Shutdown(off func())
+	// Stop is called when power was cut or the machine was reset.
+	Stop()
+}
+
+// Config describes a Machine. The zero value is an iLO 5 that is powered on and
+// runs from its disk.
+type Config struct {
+	Kind Kind // "" stands for ILO5
+	Host Host // nil: one that shuts down at once when asked
+
+	Username string // "" stands for "root"
+	Password string // "" stands for "redfish-secret"
+
+	Behaviour Behaviour // on top of what the Kind always does
+	Timing    Timing
+
+	Serial string // of the system; "" stands for one made from Name
+	Name   string // the system's HostName; "" stands for "node"
+
+	// InitialPower is bmc.PowerOn or bmc.PowerOff; bmc.PowerUnknown stands for
+	// PowerOn. A machine that starts powered on has ended its POST, and Host.Start
+	// has been called with Running.
+	InitialPower bmc.Power
+	// Running is what the host runs at first. An image is then mounted as well.
+	Running Boot
+
+	// Fetch is how the BMC itself reads an image when it mounts it and when the
+	// host boots it. An error fails the mount, and makes a boot fall back to the
+	// disk. nil: images are never read. ctx ends with Close.
+	Fetch func(ctx context.Context, url string) error
+}
+
+// Timing says how long a Machine takes. Zero stands for the default, a negative
+// value for no time at all. The defaults are tens of milliseconds, where real
+// machines take minutes, so that tests are fast.
+type Timing struct {
+	Post        time.Duration // power on or reset to boot
+	Shutdown    time.Duration // the host is down to power off
+	MediaTask   time.Duration // a media task's life
+	EnableDelay time.Duration // EnableRMedia to slots listed
+	MediaLag    time.Duration // Behaviour.InsertLags
+	EjectLag    time.Duration // Behaviour.EjectLags
+	PowerLag    time.Duration // Behaviour.PowerLags and PowerTransitions
+	Settle      time.Duration // Behaviour.DetachAtPowerOn: how long after a mount power-on is harmful; default: forever
+	Lockout     time.Duration // Behaviour.LockoutAfter
+	BMCRestart  time.Duration // RestartBMC to answering again
+}
+
+func (t Timing) filled() Timing {
+	for _, f := range []struct {
+		d *time.Duration
+		v time.Duration
+	}{
+		{&t.Post, 30 * time.Millisecond},
+		{&t.Shutdown, 5 * time.Millisecond},
+		{&t.MediaTask, 20 * time.Millisecond},
+		{&t.EnableDelay, 20 * time.Millisecond},
+		{&t.MediaLag, 30 * time.Millisecond},
+		{&t.EjectLag, 30 * time.Millisecond},
+		{&t.PowerLag, 20 * time.Millisecond},
+		{&t.Lockout, 500 * time.Millisecond},
+		{&t.BMCRestart, 50 * time.Millisecond},
+	} {
+		if *f.d == 0 {
+			*f.d = f.v
+		}
+	}
+	return t
+}
+
+// Stats counts what happened to a machine since New.
+type Stats struct {
+	Boots       int // POSTs that ended; the one before New is not counted
+	MediaBoots  int // of these, from the virtual CD
+	PowerCycles int // resets and power cuts while it was on: what a host notices
+	Shutdowns   int // graceful shutdowns that ended in power off
+	Inserts     int // images mounted
+	Ejects      int // images taken out by request
+	Sessions    int // sessions open now
+	Logins      int // sessions created
+	BadLogins   int // wrong passwords, and any login while locked out
+	MaxInFlight int // most requests in flight at one moment
+}
+
+// A Machine is a simulated machine with its BMC. Its methods are safe for
+// concurrent use.
+type Machine struct {
+	cfg    Config
+	timing Timing
+	kind   kind
+	tree   map[string]resource
+
+	ctx    context.Context // ends with Close; for Fetch
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // timers, host calls and fetches under way
+
+	mu        sync.Mutex
+	closed    bool
+	timers    map[*time.Timer]struct{}
+	hostQueue []func(Host)
+	telling   bool
+
+	behaviour Behaviour
+	faults    []*scriptedFault
+	requests  []Request
+	inFlight  int
+	stats     Stats
+
+	power    powerState
+	media    mediaState
+	override bmc.BootOverride
+	nextCD   bool // Oem BootOnNextServerReset
+	ejectDue bool // nextCD was used: the reset after that ejects
+	remote   bool // remote media is on
+	listed   bool // and its slots are listed
+
+	tasks    map[string]*task
+	lastTask int
+	auth     authState
+	downTill time.Time // the BMC is restarting
+}
+
+// New starts a machine. Close ends it.
+func New(cfg Config) *Machine {
+	cfg = cfg.filled()
+	k, ok := kinds[cfg.Kind]
+	if !ok {
+		panic(fmt.Sprintf("bmcsim: unknown kind %q", cfg.Kind))
+	}
+	m := &Machine{
+		cfg: cfg, timing: cfg.Timing.filled(), kind: k,
+		timers: map[*time.Timer]struct{}{}, tasks: map[string]*task{},
+		auth:     authState{sessions: map[string]*session{}},
+		override: bmc.BootOverride{Target: "None", Enabled: "Disabled", Mode: k.bootMode},
+		remote:   true, listed: true,
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.tree = k.resources(m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applyBehaviour(cfg.Behaviour)
+	m.power = powerState{now: bmc.PowerOff, phase: bmc.PhaseOff}
+	if cfg.Running.Image != "" {
+		m.media.now = mounted(cfg.Running.Image)
+	}
+	if cfg.InitialPower != bmc.PowerOff {
+		m.power = powerState{now: bmc.PowerOn, phase: bmc.PhaseOS, booted: cfg.Running}
+		m.tell(func(h Host) { h.Start(cfg.Running) })
+	}
+	return m
+}
+
+func (c Config) filled() Config {
+	for _, f := range []struct {
+		s *string
+		v string
+	}{
+		{(*string)(&c.Kind), string(ILO5)},
+		{&c.Username, "root"},
+		{&c.Password, "redfish-secret"},
+		{&c.Name, "node"},
+	} {
+		if *f.s == "" {
+			*f.s = f.v
+		}
+	}
+	if c.Serial == "" {
+		h := fnv.New32a()
+		h.Write([]byte(c.Name))
+		c.Serial = fmt.Sprintf("SIM%07d", h.Sum32()%10_000_000)
+	}
+	if c.Host == nil {
+		c.Host = obedientHost{}
+	}
+	return c
+}
+
+// obedientHost is down as soon as it is asked.
+type obedientHost struct{}
+
+func (obedientHost) Start(Boot)          {}
+func (obedientHost) Shutdown(off func()) { off() }
+func (obedientHost) Stop()               {}
+
+// Close stops the machine's timers and waits for calls to its Host and Fetch to
+// return. The BMC answers nothing any more.
+func (m *Machine) Close() {
+	m.mu.Lock()
+	m.closed = true
+	m.hostQueue = nil
+	for t := range m.timers {
+		if t.Stop() {
+			m.wg.Done()
+		}
+	}
+	clear(m.timers)
+	m.mu.Unlock()
+	m.cancel()
+	m.wg.Wait()
+}
+
+// after calls f, without the lock, in d. The lock is held by the caller.
+func (m *Machine) after(d time.Duration, f func()) {
+	if m.closed {
+		return
+	}
+	m.wg.Add(1)
+	var t *time.Timer
+	t = time.AfterFunc(max(d, 0), func() {
+		defer m.wg.Done()
+		m.mu.Lock() // also orders this after the assignment of t
+		delete(m.timers, t)
+		closed := m.closed
+		m.mu.Unlock()
+		if !closed {
+			f()
+		}
+	})
+	m.timers[t] = struct{}{}
+}
+
+// work runs f in a goroutine that Close waits for. The lock is held by the
+// caller.
+func (m *Machine) work(f func()) {
+	if m.closed {
+		return
+	}
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		f()
+	}()
+}
+
+// tell queues a call to the host. The lock is held by the caller.
+func (m *Machine) tell(f func(Host)) {
+	m.hostQueue = append(m.hostQueue, f)
+	if m.telling {
+		return
+	}
+	m.telling = true
+	m.work(m.tellAll)
+}
+
+func (m *Machine) tellAll() {
+	for {
+		m.mu.Lock()
+		if len(m.hostQueue) == 0 {
+			m.telling = false
+			m.mu.Unlock()
+			return
+		}
+		f := m.hostQueue[0]
+		m.hostQueue = m.hostQueue[1:]
+		m.mu.Unlock()
+		f(m.cfg.Host)
+	}
+}
+
+// Credential is what the BMC accepts.
+func (m *Machine) Credential() bmc.Credential {
+	return bmc.Credential{Username: m.cfg.Username, Password: bmc.Secret(m.cfg.Password)}
+}
+
+// Kind tells the family.
+func (m *Machine) Kind() Kind { return m.cfg.Kind }
+
+// Stats counts what has happened so far.
+func (m *Machine) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.stats
+	m.sweepSessions()
+	s.Sessions = len(m.auth.sessions)
+	return s
+}

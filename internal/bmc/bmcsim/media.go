@@ -1,0 +1,251 @@
+package bmcsim
+
+import (
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// drive is what is in the CD slot.
+type drive struct {
+	image    string // its URL; named even though not inserted: stale
+	inserted bool
+}
+
+func mounted(image string) drive { return drive{image: image, inserted: true} }
+
+// mediaState is the CD slot, with what it was before for a BMC whose readings
+// lag.
+type mediaState struct {
+	now, before drive
+	at          time.Time     // when it changed
+	lag         time.Duration // how long before is shown after that
+	busy        bool          // a mount is under way
+}
+
+// Mounted is the image that the CD slot truly holds, "" when none.
+func (m *Machine) Mounted() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.media.now.inserted {
+		return ""
+	}
+	return m.media.now.image
+}
+
+// SetMounted puts an image into the CD slot, or with "" takes it out, as another
+// client would have some time ago. Nothing lags.
+func (m *Machine) SetMounted(image string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.media = mediaState{}
+	if image != "" {
+		m.media.now = mounted(image)
+	}
+}
+
+// Detach drops the image off the CD slot: it stays named, and is not inserted
+// (vendors.md 3.2, item 6).
+func (m *Machine) Detach() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.detach()
+}
+
+func (m *Machine) detach() {
+	m.media = mediaState{now: drive{image: m.media.now.image}}
+}
+
+// detachAtPowerOn is AMI's loss of a CD that was mounted shortly before.
+func (m *Machine) detachAtPowerOn() {
+	if !m.behaviour.DetachAtPowerOn || !m.media.now.inserted {
+		return
+	}
+	if m.timing.Settle == 0 || time.Since(m.media.at) < m.timing.Settle {
+		m.detach()
+	}
+}
+
+// SetRemoteMedia switches remote media on or off (AMI's RMedia), at once.
+func (m *Machine) SetRemoteMedia(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remote, m.listed = on, on
+}
+
+// enableRemote switches remote media; the slots follow Timing.EnableDelay later.
+func (m *Machine) enableRemote(on bool) {
+	m.remote = on
+	if !on {
+		m.listed = false
+		m.media = mediaState{}
+		return
+	}
+	if m.listed {
+		return
+	}
+	m.after(m.timing.EnableDelay, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.listed = m.remote
+	})
+}
+
+// insert takes the request to mount an image and does so in its own time. The
+// lock is held by the caller; a nil task means that it is done.
+func (m *Machine) insert(image string) (*task, error) {
+	q := m.quirks()
+	switch {
+	case q.NoLicence:
+		return nil, m.kind.refuse("LicenseKeyRequired")
+	case m.media.busy, m.media.now.inserted, q.staleBlocks() && m.media.now.image != "":
+		return nil, m.kind.refuse("DriveFull")
+	case image == "":
+		return nil, m.kind.refuse("ActionParameterMissing", "VirtualMedia.InsertMedia", "Image")
+	case !m.mountable(image):
+		return nil, m.kind.refuse("ActionParameterValueFormatError", image, "Image", "VirtualMedia.InsertMedia")
+	}
+	m.media.busy = true
+	t := m.newTask("Virtual media insert")
+	m.after(m.taskTime(q.InsertTask), func() { m.mount(t, image) })
+	return t, nil
+}
+
+// taskTime is how long a change of media takes before it is done.
+func (m *Machine) taskTime(s TaskStyle) time.Duration {
+	if s == NoTask {
+		return 0
+	}
+	return m.timing.MediaTask
+}
+
+// mountable tells whether the BMC can read from such a URL at all.
+func (m *Machine) mountable(image string) bool {
+	u, err := url.Parse(image)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	return u.Scheme == "http" || u.Scheme == "https" && !m.quirks().HTTPOnly
+}
+
+// mount ends an insert: it reads the image, if there is a way to, and puts it
+// in.
+func (m *Machine) mount(t *task, image string) {
+	var err error
+	if m.cfg.Fetch != nil {
+		err = m.cfg.Fetch(m.ctx, image)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.media.busy = false
+	switch {
+	case m.behaviour.TaskFails:
+		t.end(m.kind.refuse("InternalError"))
+	case err != nil:
+		t.end(m.kind.refuse("CouldNotEstablishConnection", image))
+	default:
+		m.stats.Inserts++
+		m.change(mounted(image), m.behaviour.InsertLags, m.timing.MediaLag)
+		t.end(nil)
+	}
+}
+
+// eject takes the request to empty the slot.
+func (m *Machine) eject() (*task, error) {
+	q := m.quirks()
+	if m.media.busy {
+		return nil, m.kind.refuse("ResourceInUse")
+	}
+	if m.media.now == (drive{}) {
+		if q.RefuseEmptyEject {
+			return nil, m.kind.refuse("NoVirtualMediaConnectionAvailable")
+		}
+		return nil, nil
+	}
+	t := m.newTask("Virtual media eject")
+	m.after(m.taskTime(q.EjectTask), func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.emptySlot()
+		t.end(nil)
+	})
+	return t, nil
+}
+
+func (m *Machine) emptySlot() {
+	was := m.media.now
+	if was.inserted {
+		m.stats.Ejects++
+	}
+	left := drive{}
+	if m.behaviour.NameNeverClears || m.behaviour.EjectKeepsName && was.inserted {
+		left.image = was.image
+	}
+	m.nextCD, m.ejectDue = false, false
+	m.change(left, m.behaviour.EjectLags, m.timing.EjectLag)
+}
+
+func (m *Machine) change(to drive, lags bool, lag time.Duration) {
+	m.media = mediaState{now: to, before: m.media.now, at: time.Now()}
+	if lags {
+		m.media.lag = lag
+	}
+}
+
+// shownDrive is what the BMC says is in the slot, with the lag but with the
+// image's true name.
+func (m *Machine) shownDrive() drive {
+	if time.Since(m.media.at) < m.media.lag {
+		return m.media.before
+	}
+	return m.media.now
+}
+
+// shownMedia is the CD slot as the BMC words it.
+func (m *Machine) shownMedia() bmc.Media {
+	d := m.shownDrive()
+	s := bmc.Media{Slot: m.kind.cdSlot(), Inserted: d.inserted}
+	if m.behaviour.RedirectionStatus {
+		s.Detail = m.redirection(d)
+	}
+	if d.image != "" {
+		s.Image, s.ImageName = m.behaviour.Echo.of(d.image)
+	}
+	return s
+}
+
+// redirection words AMI's RedirectionStatus (vendors.md 3.2).
+func (m *Machine) redirection(d drive) string {
+	switch {
+	case m.media.busy:
+		return "Initiating Redirection"
+	case d.inserted:
+		return "Redirection Started"
+	case d.image != "":
+		return "Stopped - Connection Lost"
+	}
+	return "None"
+}
+
+// of tells what a BMC makes of an image's URL (vendors.md 2.5).
+func (e Echo) of(image string) (echo, name string) {
+	u, err := url.Parse(image)
+	if err != nil {
+		return image, path.Base(image)
+	}
+	name = path.Base(u.Path)
+	switch e {
+	case EchoDoubled:
+		return "//" + u.Host + u.Path + "/" + name, name
+	case EchoNoPort:
+		return strings.Replace(image, u.Host, u.Hostname(), 1), name
+	case EchoBlank:
+		return "", ""
+	case EchoNone:
+		return "None", "None"
+	}
+	return image, name
+}

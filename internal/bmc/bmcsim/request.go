@@ -1,0 +1,62 @@
+package bmcsim
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// A Request is one line of what the BMC was asked. No secret is kept.
+type Request struct {
+	Method  string
+	Path    string
+	Status  int    // of the answer; 0 when there was none
+	Auth    string // "basic", "session", or "" for neither
+	IfMatch string
+	Body    string // as compact JSON, passwords left out; "" when empty or no JSON
+}
+
+// maxRequests is how many requests are remembered.
+const maxRequests = 4096
+
+// Requests lists what the BMC was asked, oldest first; only the newest 4096 are
+// kept. The in-memory client's calls are listed as the requests they stand for.
+func (m *Machine) Requests() []Request {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.requests)
+}
+
+// ForgetRequests empties the list, so that a test can look at what comes next.
+func (m *Machine) ForgetRequests() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests = nil
+}
+
+func (m *Machine) record(r Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.requests) >= maxRequests {
+		m.requests = slices.Delete(m.requests, 0, maxRequests/2)
+	}
+	m.requests = append(m.requests, r)
+}
+
+// summary is a request's body fit to be kept.
+func summary(body []byte) string {
+	var v map[string]any
+	if json.Unmarshal(body, &v) != nil {
+		return ""
+	}
+	for name := range v {
+		if strings.EqualFold(name, "Password") || strings.EqualFold(name, "Token") {
+			v[name] = "(secret)"
+		}
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
