@@ -35,7 +35,10 @@ var gigabyte = kind{
 	more:         amiResources,
 }
 
-const rmediaAction = "/Actions/Oem/Ami/VirtualMedia.EnableRMedia"
+const (
+	rmediaAction     = "/Actions/Oem/Ami/VirtualMedia.EnableRMedia"
+	cdInstanceAction = "/Actions/Oem/Ami/VirtualMedia.ConfigureCDInstance"
+)
 
 func dressAMIManager(d doc, v view) {
 	d["PowerState"] = "On"
@@ -45,13 +48,14 @@ func dressAMIManager(d doc, v view) {
 			"@Redfish.ActionInfo": v.k.managerPath() + "/Oem/Ami/VirtualMedia.EnableRMediaActionInfo",
 		},
 		"#VirtualMedia.ConfigureCDInstance": doc{
-			"target": v.k.managerPath() + "/Actions/Oem/Ami/VirtualMedia.ConfigureCDInstance",
+			"target": v.k.managerPath() + cdInstanceAction,
 		},
 	}}
 }
 
 func amiResources(m *Machine, tree map[string]resource) {
 	tree[m.kind.managerPath()+rmediaAction] = resource{post: (*Machine).postEnableRMedia, action: true}
+	tree[m.kind.managerPath()+cdInstanceAction] = resource{post: (*Machine).postConfigureCDInstance, action: true}
 	tree[m.kind.managerPath()+"/Oem/Ami/VirtualMedia.EnableRMediaActionInfo"] = resource{get: rmediaInfoDoc}
 }
 
@@ -61,7 +65,7 @@ func rmediaInfoDoc(v view) doc {
 	return d
 }
 
-// postEnableRMedia answers 200 with a body that looks like an error and is none
+// postEnableRMedia switches remote media on or off, and answers 200 with a body that looks like an error and is none
 // (vendors.md 3.2).
 func (m *Machine) postEnableRMedia(c *call) answer {
 	var body struct{ RMediaState string }
@@ -69,8 +73,23 @@ func (m *Machine) postEnableRMedia(c *call) answer {
 		return m.refused(m.kind.refuse("ActionParameterValueNotInList", body.RMediaState, "RMediaState", "VirtualMedia.EnableRMedia"))
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.enableRemote(body.RMediaState == "Enable")
+	m.mu.Unlock()
+	return m.delayed()
+}
+
+// postConfigureCDInstance restarts the media service, whatever the number.
+func (m *Machine) postConfigureCDInstance(*call) answer {
+	m.mu.Lock()
+	err := m.configureCDs()
+	m.mu.Unlock()
+	if err != nil {
+		return m.refusedBy(err)
+	}
+	return m.delayed()
+}
+
+func (m *Machine) delayed() answer {
 	return answer{status: http.StatusOK, body: doc{"error": doc{
 		"code":    m.kind.oemRegistry + ".DelayInActionCompletion",
 		"message": "The action will take some time to complete.",

@@ -27,40 +27,48 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	c := &call{
-		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), host: r.Host,
-		ifMatch: r.Header.Get("If-Match"), header: r.Header, body: body,
+		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), origin: origin(r),
+		ifMatch: r.Header.Get("If-Match"), body: body,
 	}
-	do, alive := m.begin(c)
-	defer m.finish()
-	entry := Request{Method: r.Method, Path: r.URL.Path, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
-	if !alive {
-		m.record(entry)
-		panic(http.ErrAbortHandler)
+	entry := &Request{Method: r.Method, Path: r.URL.Path, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
+	do, alive := m.begin(c, entry)
+	var a answer
+	var spoil func([]byte) []byte
+	if alive {
+		a, spoil = m.suffer(r, c, do)
 	}
-	a, spoil := m.suffer(w, r, c, do)
-	entry.Status = a.status
-	m.record(entry)
+	m.finish(entry, a.status)
 	if a.status == 0 {
 		panic(http.ErrAbortHandler)
 	}
 	m.write(w, r, a, spoil)
 }
 
-// begin counts a request in and draws its lot. alive is false while the BMC
+func origin(r *http.Request) string {
+	if r.TLS == nil {
+		return "http://" + r.Host
+	}
+	return "https://" + r.Host
+}
+
+// begin counts a request in, logs it and draws its lot. alive is false while the BMC
 // answers nobody.
-func (m *Machine) begin(c *call) (do Do, alive bool) {
+func (m *Machine) begin(c *call, entry *Request) (do Do, alive bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inFlight++
+	m.log(entry)
 	m.stats.MaxInFlight = max(m.stats.MaxInFlight, m.inFlight)
 	c.busy = m.behaviour.Busy || m.behaviour.BusyInPost && m.power.phase == bmc.PhasePost
 	return m.strike(c.method, c.path), !m.closed && !time.Now().Before(m.downTill)
 }
 
-func (m *Machine) finish() {
+// finish counts a request out, before its answer is written.
+func (m *Machine) finish(entry *Request, status int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inFlight--
+	entry.Status = status
 }
 
 // answer is what a BMC without faults answers. The status is 0 when it closes
@@ -126,9 +134,6 @@ func (m *Machine) dynamic(c *call) answer {
 		if a, ok := m.atSession(c); ok {
 			return a
 		}
-	}
-	if strings.HasSuffix(c.path, "/ResetActionInfo") && c.path == m.kind.systemPath()+"/ResetActionInfo" && isRead(c.method) {
-		return m.get(resource{get: resetInfoDoc})
 	}
 	return m.refused(m.kind.refuse("ResourceMissingAtURI", c.path))
 }

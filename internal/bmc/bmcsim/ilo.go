@@ -22,6 +22,7 @@ var ilo5 = kind{
 	dressSystem:  func(d doc, v view) { d["Oem"] = doc{"Hpe": iloPost(v)} },
 	dressManager: func(d doc, v view) { d["Oem"] = doc{"Hpe": iloLicence(v)} },
 	dressSlot:    dressILO5Slot,
+	more:         ilo5Actions,
 }
 
 // ilo4 has the shape of an iLO 4 2.7x: Oem.Hp, and virtual media only through
@@ -100,9 +101,18 @@ func dressILO4Slot(d doc, v view, s slotKind) {
 }
 
 func ilo4Actions(m *Machine, tree map[string]resource) {
-	actions := m.kind.slotPath() + "/Actions/Oem/Hp/HpiLOVirtualMedia."
-	tree[actions+"InsertVirtualMedia"] = resource{post: (*Machine).postInsert, action: true, media: true}
-	tree[actions+"EjectVirtualMedia"] = resource{post: (*Machine).postEject, action: true, media: true}
+	iloActions(m, tree, "/Actions/Oem/Hp/HpiLOVirtualMedia.")
+}
+
+func ilo5Actions(m *Machine, tree map[string]resource) {
+	iloActions(m, tree, "/Actions/Oem/Hpe/HpeiLOVirtualMedia.")
+}
+
+func iloActions(m *Machine, tree map[string]resource, under string) {
+	for _, s := range m.kind.slots {
+		path := m.kind.mediaPath() + "/" + s.id + under
+		mediaActions(tree, s, path+"InsertVirtualMedia", path+"EjectVirtualMedia")
+	}
 }
 
 // nextCDPatch is the part of a slot's Oem that sets BootOnNextServerReset.

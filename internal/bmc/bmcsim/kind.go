@@ -87,7 +87,6 @@ type view struct {
 	override     bmc.BootOverride
 	media        bmc.Media
 	nextCD       bool
-	remote       bool
 	listed       bool
 	resetTypes   []string
 	bootTargets  []string

@@ -145,7 +145,7 @@ type Machine struct {
 
 	behaviour Behaviour
 	faults    []*scriptedFault
-	requests  []Request
+	requests  []*Request
 	inFlight  int
 	stats     Stats
 

@@ -23,7 +23,7 @@ type mediaState struct {
 	now, before drive
 	at          time.Time     // when it changed
 	lag         time.Duration // how long before is shown after that
-	busy        bool          // a mount is under way
+	job         *task         // the mount under way
 }
 
 // Mounted is the image that the CD slot truly holds, "" when none.
@@ -84,14 +84,29 @@ func (m *Machine) enableRemote(on bool) {
 		m.media = mediaState{}
 		return
 	}
-	if m.listed {
-		return
+	if !m.listed {
+		m.listSlots()
 	}
+}
+
+// listSlots lists the slots again after a while.
+func (m *Machine) listSlots() {
 	m.after(m.timing.EnableDelay, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.listed = m.remote
 	})
+}
+
+// configureCDs restarts AMI's media service with another number of CDs: the
+// slots are gone for a while. It is refused while something is redirected.
+func (m *Machine) configureCDs() error {
+	if m.media.now.inserted || m.media.job != nil {
+		return m.kind.refuse("DriveFull")
+	}
+	m.listed = false
+	m.listSlots()
+	return nil
 }
 
 // insert takes the request to mount an image and does so in its own time. The
@@ -101,15 +116,15 @@ func (m *Machine) insert(image string) (*task, error) {
 	switch {
 	case q.NoLicence:
 		return nil, m.kind.refuse("LicenseKeyRequired")
-	case m.media.busy, m.media.now.inserted, q.staleBlocks() && m.media.now.image != "":
+	case m.media.job != nil, m.media.now.inserted, q.staleBlocks() && m.media.now.image != "":
 		return nil, m.kind.refuse("DriveFull")
 	case image == "":
 		return nil, m.kind.refuse("ActionParameterMissing", "VirtualMedia.InsertMedia", "Image")
 	case !m.mountable(image):
 		return nil, m.kind.refuse("ActionParameterValueFormatError", image, "Image", "VirtualMedia.InsertMedia")
 	}
-	m.media.busy = true
-	t := m.newTask("Virtual media insert")
+	t := m.newTask("Virtual media insert", q.InsertTask)
+	m.media.job = t
 	m.after(m.taskTime(q.InsertTask), func() { m.mount(t, image) })
 	return t, nil
 }
@@ -140,7 +155,11 @@ func (m *Machine) mount(t *task, image string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.media.busy = false
+	if m.media.job != t { // the drive was taken away meanwhile
+		t.end(m.kind.refuse("InternalError"))
+		return
+	}
+	m.media.job = nil
 	switch {
 	case m.behaviour.TaskFails:
 		t.end(m.kind.refuse("InternalError"))
@@ -156,7 +175,7 @@ func (m *Machine) mount(t *task, image string) {
 // eject takes the request to empty the slot.
 func (m *Machine) eject() (*task, error) {
 	q := m.quirks()
-	if m.media.busy {
+	if m.media.job != nil {
 		return nil, m.kind.refuse("ResourceInUse")
 	}
 	if m.media.now == (drive{}) {
@@ -165,7 +184,7 @@ func (m *Machine) eject() (*task, error) {
 		}
 		return nil, nil
 	}
-	t := m.newTask("Virtual media eject")
+	t := m.newTask("Virtual media eject", q.EjectTask)
 	m.after(m.taskTime(q.EjectTask), func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -220,7 +239,7 @@ func (m *Machine) shownMedia() bmc.Media {
 // redirection words AMI's RedirectionStatus (vendors.md 3.2).
 func (m *Machine) redirection(d drive) string {
 	switch {
-	case m.media.busy:
+	case m.media.job != nil:
 		return "Initiating Redirection"
 	case d.inserted:
 		return "Redirection Started"

@@ -214,7 +214,7 @@ func (c *memClient) Close(context.Context) error {
 // the machine's lock.
 func (c *memClient) ask(ctx context.Context, op, method, path string, do func() error) error {
 	m := c.m
-	entry := Request{Method: method, Path: path, Status: http.StatusOK}
+	entry := &Request{Method: method, Path: path}
 	if method != http.MethodGet {
 		entry.Auth = "session"
 	}
@@ -222,21 +222,25 @@ func (c *memClient) ask(ctx context.Context, op, method, path string, do func() 
 		return gaveUp(ctx, op)
 	}
 	req := &call{ctx: ctx, method: method, path: path}
-	fault, alive := m.begin(req)
-	defer m.finish()
+	fault, alive := m.begin(req, entry)
 	err := error(gone(op))
 	if alive {
 		err = c.suffer(req, op, fault, do)
 	}
+	m.finish(entry, statusOf(err))
+	return err
+}
+
+// statusOf is what HTTP would have answered; 0 when nothing.
+func statusOf(err error) int {
 	var r *refusal
 	switch {
+	case err == nil:
+		return http.StatusOK
 	case errors.As(err, &r):
-		entry.Status = r.status
-	case err != nil:
-		entry.Status = 0
+		return r.status
 	}
-	m.record(entry)
-	return err
+	return 0
 }
 
 // suffer does what is asked, under a fault if one is due.

@@ -38,6 +38,7 @@ var wordings = map[string]wording{
 	"CouldNotEstablishConnection":       {http.StatusBadRequest, "Base.CouldNotEstablishConnection", "The service failed to establish a connection with the URI %1.", bmc.KindURL},
 	"DriveFull":                         {http.StatusConflict, "Base.ResourceInUse", "The change to the requested resource failed because the resource is in use or in transition.", bmc.KindMedia},
 	"GeneralError":                      {http.StatusInternalServerError, "Base.GeneralError", "A general error has occurred. See Resolution for information on how to resolve the error.", bmc.KindProtocol},
+	"InsufficientPrivilege":             {http.StatusForbidden, "Base.InsufficientPrivilege", "There are insufficient privileges for the account or credentials associated with the current session to perform the requested operation.", bmc.KindAuth},
 	"InternalError":                     {http.StatusInternalServerError, "Base.InternalError", "The request failed due to an internal service error.", bmc.KindProtocol},
 	"InvalidOperationForSystemState":    {http.StatusConflict, "Base.ResourceInUse", "The operation was not successful due to the current power state.", bmc.KindBusy},
 	"LicenseKeyRequired":                {http.StatusForbidden, "SMC.1.0.OemLicenseNotPassed", "Not licensed to perform this request.", bmc.KindLicence},

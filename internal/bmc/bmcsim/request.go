@@ -10,7 +10,7 @@ import (
 type Request struct {
 	Method  string
 	Path    string
-	Status  int    // of the answer; 0 when there was none
+	Status  int    // of the answer; 0 while and when there is none
 	Auth    string // "basic", "session", or "" for neither
 	IfMatch string
 	Body    string // as compact JSON, passwords left out; "" when empty or no JSON
@@ -24,7 +24,11 @@ const maxRequests = 4096
 func (m *Machine) Requests() []Request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.requests)
+	list := make([]Request, len(m.requests))
+	for i, r := range m.requests {
+		list[i] = *r
+	}
+	return list
 }
 
 // ForgetRequests empties the list, so that a test can look at what comes next.
@@ -34,9 +38,8 @@ func (m *Machine) ForgetRequests() {
 	m.requests = nil
 }
 
-func (m *Machine) record(r Request) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// log remembers a request. The lock is held by the caller.
+func (m *Machine) log(r *Request) {
 	if len(m.requests) >= maxRequests {
 		m.requests = slices.Delete(m.requests, 0, maxRequests/2)
 	}

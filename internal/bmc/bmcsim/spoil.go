@@ -11,7 +11,7 @@ import (
 
 // suffer answers a request under a fault. A status of 0 means that the
 // connection is closed; spoil, if not nil, ruins the body of the answer.
-func (m *Machine) suffer(w http.ResponseWriter, r *http.Request, c *call, do Do) (a answer, spoil func([]byte) []byte) {
+func (m *Machine) suffer(r *http.Request, c *call, do Do) (a answer, spoil func([]byte) []byte) {
 	switch do.What {
 	case DoHang:
 		select {
@@ -67,6 +67,7 @@ func (m *Machine) faultStatus(do Do) answer {
 // faultWords is what a BMC says with a status that a fault made up.
 var faultWords = map[int]string{
 	http.StatusUnauthorized:        "NoValidSession",
+	http.StatusForbidden:           "InsufficientPrivilege",
 	http.StatusNotFound:            "ResourceMissingAtURI",
 	http.StatusConflict:            "ResourceInUse",
 	http.StatusPreconditionFailed:  "PreconditionFailed",

@@ -10,6 +10,7 @@ import (
 type task struct {
 	id      string
 	name    string
+	style   TaskStyle
 	started time.Time
 	ended   time.Time
 	err     *refusal
@@ -18,9 +19,9 @@ type task struct {
 
 // newTask starts a task, which shows in the TaskService only once it is listed.
 // The lock is held by the caller.
-func (m *Machine) newTask(name string) *task {
+func (m *Machine) newTask(name string, style TaskStyle) *task {
 	m.lastTask++
-	return &task{id: strconv.Itoa(m.lastTask), name: name, started: time.Now(), done: make(chan struct{})}
+	return &task{id: strconv.Itoa(m.lastTask), name: name, style: style, started: time.Now(), done: make(chan struct{})}
 }
 
 func (t *task) end(err *refusal) {

@@ -18,9 +18,8 @@ type call struct {
 	ctx     context.Context
 	method  string
 	path    string // without a trailing slash
-	host    string
+	origin  string // scheme and host, as the client wrote them
 	ifMatch string
-	header  http.Header
 	body    []byte
 	busy    bool // the BMC was busy when the request came
 }
@@ -36,11 +35,11 @@ type answer struct {
 type resource struct {
 	get    func(view) doc
 	post   func(*Machine, *call) answer
-	patch  func(*Machine, *call) error // called with the lock
-	open   bool                        // readable without credentials
-	action bool                        // a POST to it may act and never answer
-	media  bool                        // there only while slots are listed
-	other  bool                        // the second system
+	patch  func(*Machine, *call) (*task, error) // called with the lock
+	open   bool                                 // readable without credentials
+	action bool                                 // a POST to it may act and never answer
+	media  bool                                 // there only while slots are listed
+	other  bool                                 // the second system
 }
 
 // resources is all that a kind has at fixed paths.
@@ -59,9 +58,7 @@ func (k kind) resources(m *Machine) map[string]resource {
 		otherSystemPath:              {get: otherSystemDoc, other: true},
 		k.systemPath() + "/Actions/ComputerSystem.Reset": {post: (*Machine).postReset, action: true},
 	}
-	if k.always.ResetActionInfo {
-		tree[k.systemPath()+"/ResetActionInfo"] = resource{get: resetInfoDoc}
-	}
+	tree[k.systemPath()+"/ResetActionInfo"] = resource{get: resetInfoDoc}
 	k.mediaResources(tree)
 	if k.more != nil {
 		k.more(m, tree)
@@ -75,18 +72,31 @@ func (k kind) mediaResources(tree map[string]resource) {
 	}
 	tree[k.mediaPath()] = resource{get: mediaDoc}
 	for _, s := range k.slots {
+		path := k.mediaPath() + "/" + s.id
 		r := resource{get: slotDoc(s), media: true}
 		if s.cd {
 			r.patch = (*Machine).patchSlot
 		}
-		tree[k.mediaPath()+"/"+s.id] = r
+		tree[path] = r
+		if !k.oemMedia {
+			mediaActions(tree, s, path+"/Actions/VirtualMedia.InsertMedia", path+"/Actions/VirtualMedia.EjectMedia")
+		}
 	}
-	if k.oemMedia {
-		return
+}
+
+// mediaActions puts a slot's two actions into the tree. Only the CD can hold an
+// ISO; the other slots refuse it.
+func mediaActions(tree map[string]resource, s slotKind, insert, eject string) {
+	in := resource{post: (*Machine).postWrongSlot, action: true, media: true}
+	out := in
+	if s.cd {
+		in.post, out.post = (*Machine).postInsert, (*Machine).postEject
 	}
-	actions := k.slotPath() + "/Actions/VirtualMedia."
-	tree[actions+"InsertMedia"] = resource{post: (*Machine).postInsert, action: true, media: true}
-	tree[actions+"EjectMedia"] = resource{post: (*Machine).postEject, action: true, media: true}
+	tree[insert], tree[eject] = in, out
+}
+
+func (m *Machine) postWrongSlot(*call) answer {
+	return m.refused(m.kind.refuse("ActionParameterValueFormatError", "the image", "Image", insertAction))
 }
 
 // view takes a picture of the machine. The lock is held by the caller.
@@ -96,7 +106,7 @@ func (m *Machine) view() view {
 		power: m.shownPower(), phase: m.shownPhase(),
 		postHalf: time.Since(m.power.post) >= m.timing.Post/2,
 		override: m.shownOverride(), media: m.shownMedia(), nextCD: m.nextCD,
-		remote: m.remote, listed: m.listed,
+		listed:     m.listed,
 		resetTypes: m.resetTypes(), bootTargets: m.bootTargets(),
 	}
 	m.sweepSessions()
@@ -165,17 +175,16 @@ func (m *Machine) succeeded() answer {
 // lock.
 func (m *Machine) patched(r resource, c *call) answer {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.precondition(c, m.kind.etag(r.get(m.view()))); err != nil {
+	err := m.precondition(c, m.kind.etag(r.get(m.view())))
+	var t *task
+	if err == nil {
+		t, err = r.patch(m, c)
+	}
+	m.mu.Unlock()
+	if err != nil {
 		return m.refusedBy(err)
 	}
-	if !json.Valid(c.body) {
-		return m.refused(m.kind.refuse("MalformedJSON"))
-	}
-	if err := r.patch(m, c); err != nil {
-		return m.refusedBy(err)
-	}
-	return m.succeeded()
+	return m.follow(c, t)
 }
 
 // precondition checks If-Match (vendors.md 3.2, ETag).
@@ -191,37 +200,37 @@ func (m *Machine) precondition(c *call, tag string) error {
 	return nil
 }
 
-func (m *Machine) patchSystem(c *call) error {
+func (m *Machine) patchSystem(c *call) (*task, error) {
 	var body struct{ Boot *bootPatch }
-	if json.Unmarshal(c.body, &body) != nil || body.Boot == nil {
-		return m.kind.refuse("PropertyMissing", "Boot")
+	switch {
+	case json.Unmarshal(c.body, &body) != nil:
+		return nil, m.kind.refuse("MalformedJSON")
+	case body.Boot == nil:
+		return nil, m.kind.refuse("PropertyMissing", "Boot")
 	}
-	return m.patchBoot(*body.Boot)
+	return nil, m.patchBoot(*body.Boot)
 }
 
 // patchSlot changes the CD slot: Lenovo's way to insert and eject, and iLO's
 // BootOnNextServerReset.
-func (m *Machine) patchSlot(c *call) error {
+func (m *Machine) patchSlot(c *call) (*task, error) {
 	if oem, err := m.patchOemSlot(c.body); oem {
-		return err
+		return nil, err
 	}
 	if !m.behaviour.MediaByPatch {
-		return m.kind.refuse("PropertyNotWritable", "Image")
+		return nil, m.kind.refuse("PropertyNotWritable", "Image")
 	}
 	var body struct {
 		Image    *string
 		Inserted *bool
 	}
-	if err := json.Unmarshal(c.body, &body); err != nil {
-		return m.kind.refuse("MalformedJSON")
+	if json.Unmarshal(c.body, &body) != nil {
+		return nil, m.kind.refuse("MalformedJSON")
 	}
-	var err error
 	if body.Image == nil || body.Inserted != nil && !*body.Inserted {
-		_, err = m.eject()
-	} else {
-		_, err = m.insert(*body.Image)
+		return m.eject()
 	}
-	return err
+	return m.insert(*body.Image)
 }
 
 func (m *Machine) postReset(c *call) answer {
@@ -252,12 +261,11 @@ func (m *Machine) postInsert(c *call) answer {
 		image, _ := body["Image"].(string)
 		t, err = m.insert(image)
 	}
-	style := m.behaviour.InsertTask
 	m.mu.Unlock()
 	if err != nil {
 		return m.refusedBy(err)
 	}
-	return m.follow(c, t, style)
+	return m.follow(c, t)
 }
 
 // checkInsert looks at which parameters an insert has.
@@ -278,21 +286,20 @@ func (m *Machine) checkInsert(body map[string]any) error {
 func (m *Machine) postEject(c *call) answer {
 	m.mu.Lock()
 	t, err := m.eject()
-	style := m.behaviour.EjectTask
 	m.mu.Unlock()
 	if err != nil {
 		return m.refusedBy(err)
 	}
-	return m.follow(c, t, style)
+	return m.follow(c, t)
 }
 
 // follow answers a request that started a task; a nil task is one that had
 // nothing to do.
-func (m *Machine) follow(c *call, t *task, style TaskStyle) answer {
+func (m *Machine) follow(c *call, t *task) answer {
 	if t == nil {
 		return m.succeeded()
 	}
-	if style == NoTask {
+	if t.style == NoTask {
 		select {
 		case <-t.done:
 		case <-c.ctx.Done():
@@ -306,7 +313,7 @@ func (m *Machine) follow(c *call, t *task, style TaskStyle) answer {
 	defer m.mu.Unlock()
 	m.tasks[t.id] = t
 	a := answer{status: http.StatusAccepted, header: http.Header{}, body: m.taskDocument(t)}
-	if style != TaskInBody {
+	if t.style != TaskInBody {
 		a.header.Set("Location", m.location(c, t.path()+"/Monitor"))
 	}
 	return a
@@ -323,8 +330,11 @@ func (m *Machine) outcome(t *task) answer {
 }
 
 func (m *Machine) location(c *call, path string) string {
+	if m.behaviour.TrailingSlash {
+		path += "/"
+	}
 	if m.behaviour.AbsoluteLocation {
-		return "https://" + c.host + path
+		return c.origin + path
 	}
 	return path
 }
@@ -340,16 +350,15 @@ func (m *Machine) getTask(path string) (a answer, ok bool) {
 		return answer{}, false
 	}
 	a = answer{status: http.StatusOK, header: http.Header{}, body: m.taskDocument(t)}
-	style, ended := m.behaviour.InsertTask, !t.ended.IsZero()
+	ended := !t.ended.IsZero()
 	m.mu.Unlock()
-	if !isMonitor || style == TaskResource {
+	if !isMonitor || t.style == TaskResource {
 		return a, true
 	}
 	if ended {
 		return m.outcome(t), true
 	}
 	a.status = http.StatusAccepted
-	a.header.Set("Location", path)
 	return a, true
 }
 
