@@ -40,6 +40,9 @@ type Profile struct {
 	SettleSeconds float64 `json:"settleSeconds"`
 	// Kinds maps the end of a Redfish MessageId to the kind of error it means.
 	Kinds map[string]Kind `json:"kinds"`
+	// AlreadyEmpty lists the ends of MessageIds by which the BMC refuses an eject
+	// because nothing is inserted: a success.
+	AlreadyEmpty []string `json:"alreadyEmpty"`
 	// Lacks says, for people, why a BMC of this family cannot be used at all.
 	Lacks    string `json:"lacks"`
 	Evidence string `json:"evidence"`

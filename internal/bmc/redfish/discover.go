@@ -1,0 +1,431 @@
+package redfish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+const (
+	// maxSystems and maxManagers bound how many resources are read to find the
+	// right one; a BMC with more needs bmc.system.
+	maxSystems  = 16
+	maxManagers = 8
+)
+
+// A found is a resource that was read, and where.
+type found[T any] struct {
+	uri string
+	doc T
+}
+
+// Observe implements bmc.Observer. The first call of a connection without a
+// Topology walks the BMC's tree; others read the System and the slot.
+func (c *Client) Observe(ctx context.Context) (bmc.State, error) {
+	if c.tree != nil {
+		s, err := c.observeKnown(ctx)
+		if err == nil || !gone(err) {
+			return s, err
+		}
+		// A resource moved or went: look again (AMI removes the slots when
+		// remote media is switched off, vendors.md 2.4).
+		c.forget()
+	}
+	return c.observeCold(ctx)
+}
+
+// ObserveSystem implements bmc.Observer.
+func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
+	if c.tree == nil || c.media == nil {
+		return c.Observe(ctx)
+	}
+	sys, err := c.readSystem(ctx, c.tree.system)
+	if gone(err) {
+		c.forget()
+		return c.Observe(ctx)
+	}
+	if err != nil {
+		return bmc.State{}, err
+	}
+	boot, err := c.bootOf(ctx, c.tree, sys)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	return c.state(c.tree, sys, boot)
+}
+
+func (c *Client) forget() {
+	c.tree, c.media = nil, nil
+	c.topology.store(nil)
+}
+
+// known makes sure that the tree was walked.
+func (c *Client) known(ctx context.Context) error {
+	if c.tree != nil {
+		return nil
+	}
+	_, err := c.observeCold(ctx)
+	return err
+}
+
+func (c *Client) observeKnown(ctx context.Context) (bmc.State, error) {
+	sys, err := c.readSystem(ctx, c.tree.system)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	return c.observeRest(ctx, c.tree, sys)
+}
+
+func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
+	root, err := c.readRoot(ctx)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	sys, err := c.findSystem(ctx, root)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	managers, err := c.managers(ctx, root, sys)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	t := &tree{sessions: *c.sessions, system: sys.uri}
+	t.id = identity(root, sys, managers)
+	if t.profile, err = c.chooseProfile(root, t.id); err != nil {
+		return bmc.State{}, err
+	}
+	t.id.Profile = t.profile.Name
+	if t.settings, err = c.settingsOf(sys); err != nil {
+		return bmc.State{}, err
+	}
+	if err := c.collections(t, []found[systemDoc]{sys}, managers); err != nil {
+		return bmc.State{}, err
+	}
+	if t.reset, err = c.resetOf(ctx, sys); err != nil {
+		return bmc.State{}, err
+	}
+	c.tree = t
+	s, err := c.observeRest(ctx, t, sys)
+	if err != nil {
+		c.forget()
+	}
+	return s, err
+}
+
+// observeRest reads what is left after the system. t is not changed; a slot
+// that is found makes a new tree.
+func (c *Client) observeRest(ctx context.Context, t *tree, sys found[systemDoc]) (bmc.State, error) {
+	boot, err := c.bootOf(ctx, t, sys)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	m, err := c.observeMedia(ctx, t)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	c.topology.store(c.tree)
+	c.media = &m
+	return c.state(t, sys, boot)
+}
+
+// state puts together what was read.
+func (c *Client) state(t *tree, sys found[systemDoc], boot bmc.BootOverride) (bmc.State, error) {
+	power, err := powerOf(sys)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	s := bmc.State{
+		ID: t.id, Power: power, Media: *c.media, Boot: boot,
+		Phase: phaseOf(power, sys.doc), Resets: offered(t.reset.types),
+	}
+	if t.profile.Boot == bootOEM {
+		s.Boot = c.oemOverride(t.profile)
+	}
+	return s, nil
+}
+
+func (c *Client) readSystem(ctx context.Context, uri string) (found[systemDoc], error) {
+	f := found[systemDoc]{uri: uri}
+	_, err := c.read(ctx, uri, &f.doc)
+	return f, err
+}
+
+// bootable reports whether the system is a host: it can be reset, and has boot
+// settings, if need be in a settings object (vendors.md 3.13). A second System
+// may be a board of GPUs.
+func bootable(s systemDoc) bool {
+	_, reset := action(s.Actions, "#ComputerSystem.Reset")
+	return reset && (s.Boot.set || s.Settings.v.Object.v.URI != "")
+}
+
+// findSystem reads the members of Systems until it knows which one is meant.
+func (c *Client) findSystem(ctx context.Context, root rootDoc) (found[systemDoc], error) {
+	const op = "find the system"
+	var none found[systemDoc]
+	uri, err := c.resolve(op, rootURI, "Systems", root.Systems)
+	if err != nil {
+		return none, err
+	}
+	if uri == "" {
+		return none, unsupported(op, "the service root links no Systems", "check that bmc.address is the BMC of a node")
+	}
+	all, err := c.members(ctx, uri)
+	if err != nil {
+		return none, err
+	}
+	if one := named(all, c.system); one != "" {
+		return c.readSystem(ctx, one)
+	}
+	if len(all) > maxSystems {
+		return none, unsupported(op, fmt.Sprintf("%s lists %d systems", short(uri), len(all)), "write bmc.system")
+	}
+	hosts, err := c.hosts(ctx, all)
+	if err != nil {
+		return none, err
+	}
+	switch {
+	case len(hosts) == 1:
+		return hosts[0], nil
+	case len(hosts) > 1:
+		return none, c.ambiguous(ctx, root, hosts)
+	case c.system != "":
+		return none, unsupported(op, fmt.Sprintf("the BMC has no system %q", c.system), "bmc.system is one of "+ids(all))
+	}
+	return none, unsupported(op, "none of the systems "+ids(all)+" has both Boot and ComputerSystem.Reset",
+		"this BMC cannot boot a node; check that bmc.address is the BMC of a node")
+}
+
+// named finds the system that the site file names by URI or Id among URIs.
+func named(all []string, want string) string {
+	for _, uri := range all {
+		if want != "" && (strings.Trim(uri, "/") == strings.Trim(want, "/") || path.Base(uri) == want) {
+			return uri
+		}
+	}
+	return ""
+}
+
+// hosts reads the systems and keeps those that can be meant. One that cannot
+// be read is left out as long as another one is found: a second System answers
+// 500 while the host is off (vendors.md 3.2 point 10).
+func (c *Client) hosts(ctx context.Context, all []string) ([]found[systemDoc], error) {
+	var hosts []found[systemDoc]
+	var failed error
+	for _, uri := range all {
+		s, err := c.readSystem(ctx, uri)
+		switch {
+		case err != nil && fatal(err):
+			return nil, err
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case c.system != "":
+			if s.doc.ID.v == c.system || strings.EqualFold(s.doc.UUID.v, c.system) {
+				hosts = append(hosts, s)
+			}
+		case bootable(s.doc):
+			hosts = append(hosts, s)
+		}
+	}
+	if len(hosts) > 0 || failed == nil {
+		return hosts, nil
+	}
+	// The first of the joined errors is the one that a person needs to see.
+	e, _ := errors.AsType[*bmc.Error](failed)
+	return nil, e
+}
+
+// ambiguous says which systems there are to choose from, or, when no choice
+// could help (Cray EX has two nodes on a BMC and media for none), why not.
+func (c *Client) ambiguous(ctx context.Context, root rootDoc, hosts []found[systemDoc]) error {
+	var all []string
+	for _, h := range hosts {
+		all = append(all, h.uri)
+	}
+	managers, err := c.managers(ctx, root, hosts[0])
+	if err != nil {
+		return err
+	}
+	if err := c.collections(&tree{}, hosts, managers); err != nil {
+		return err
+	}
+	return unsupported("find the system", "the BMC has several systems: "+ids(all), "write bmc.system, one of "+ids(all))
+}
+
+func ids(all []string) string {
+	var out []string
+	for _, uri := range all {
+		out = append(out, path.Base(uri))
+	}
+	return strings.Join(out, ", ")
+}
+
+// managers reads the managers that the system names, else all there are.
+func (c *Client) managers(ctx context.Context, root rootDoc, sys found[systemDoc]) ([]found[managerDoc], error) {
+	const op = "find the manager"
+	refs := uris(sys.doc.Links.v.ManagedBy)
+	if len(refs) == 0 {
+		uri, err := c.resolve(op, rootURI, "Managers", root.Manager)
+		if err != nil || uri == "" {
+			return nil, err
+		}
+		if refs, err = c.members(ctx, uri); err != nil {
+			return nil, err
+		}
+	}
+	var out []found[managerDoc]
+	var failed error
+	for _, ref := range refs[:min(len(refs), maxManagers)] {
+		uri, err := c.endpoint.local(ref)
+		if err != nil {
+			return nil, malformed(op, sys.uri, "names a manager that cannot be used: "+c.clean(err.Error()))
+		}
+		m := found[managerDoc]{uri: uri}
+		if _, err := c.read(ctx, uri, &m.doc); err != nil {
+			if fatal(err) {
+				return nil, err
+			}
+			failed = err
+			continue
+		}
+		out = append(out, m)
+	}
+	if len(out) == 0 {
+		return nil, failed
+	}
+	return out, nil
+}
+
+// collections finds the virtual media collections, in the profile's order, and
+// the action that switches them on. None at all is a BMC that cannot be used.
+func (c *Client) collections(t *tree, systems []found[systemDoc], managers []found[managerDoc]) error {
+	const op = "find the virtual media"
+	var looked []string
+	at := map[string][]string{}
+	add := func(side, uri string, ref maybe[link]) error {
+		looked = append(looked, short(uri))
+		media, err := c.resolve(op, uri, "VirtualMedia", ref)
+		if err == nil && media != "" {
+			at[side] = append(at[side], media)
+		}
+		return err
+	}
+	for _, s := range systems {
+		if err := add("system", s.uri, s.doc.VirtualMedia); err != nil {
+			return err
+		}
+	}
+	for _, m := range managers {
+		if err := add("manager", m.uri, m.doc.VirtualMedia); err != nil {
+			return err
+		}
+		if target := oemAction(m.doc.Actions, maybe[rawFields]{}, ".EnableRMedia"); target != "" && t.enable == "" {
+			t.enable = target
+		}
+	}
+	for _, side := range append(slices.Clone(t.profile.MediaAt), "system", "manager") {
+		t.media = append(t.media, at[side]...)
+		delete(at, side)
+	}
+	if len(t.media) == 0 {
+		return unsupported(op, "the BMC has no virtual media: "+nor(looked)+" a VirtualMedia collection",
+			"this BMC's firmware cannot mount an image; boot the node another way, or take it out of the site file")
+	}
+	return nil
+}
+
+func nor(looked []string) string {
+	if len(looked) < 2 {
+		return strings.Join(looked, "") + " does not link"
+	}
+	last := len(looked) - 1
+	return "neither " + strings.Join(looked[:last], ", ") + " nor " + looked[last] + " links"
+}
+
+// identity says which BMC this is, from whichever resource tells.
+func identity(root rootDoc, sys found[systemDoc], managers []found[managerDoc]) bmc.Identity {
+	id := bmc.Identity{
+		Vendor: sys.doc.Manufacturer.v, Product: root.Product.v,
+		Model: strings.TrimSpace(sys.doc.Model.v), System: sys.uri,
+	}
+	if id.Vendor == "" {
+		id.Vendor = root.Vendor.v
+	}
+	for _, m := range managers {
+		if m.doc.Firmware.v == "" {
+			continue
+		}
+		model := strings.TrimSpace(m.doc.Model.v)
+		// AMI's manager has a number for a model (vendors.md 2.1).
+		if strings.Trim(model, "0123456789.- ") != "" {
+			id.Product = model
+		}
+		id.Firmware = bareVersion(m.doc.Firmware.v, model)
+		break
+	}
+	return id
+}
+
+// bareVersion takes the product's name off: "iLO 5 v2.46" is "2.46".
+func bareVersion(version, product string) string {
+	v := strings.TrimSpace(version)
+	if product != "" && len(v) > len(product) && strings.EqualFold(v[:len(product)], product) {
+		v = strings.TrimSpace(v[len(product):])
+	}
+	if len(v) > 1 && (v[0] == 'v' || v[0] == 'V') && v[1] >= '0' && v[1] <= '9' {
+		v = v[1:]
+	}
+	return v
+}
+
+// chooseProfile picks the row: the one that the site file names, else the first
+// that matches.
+func (c *Client) chooseProfile(root rootDoc, id bmc.Identity) (bmc.Profile, error) {
+	for _, p := range c.profiles {
+		if c.wanted != "" {
+			if p.Name == c.wanted {
+				return p, nil
+			}
+			continue
+		}
+		ok, err := matches(p.Match, root, id)
+		if err != nil {
+			return bmc.Profile{}, unsupported("choose the profile", "the row "+p.Name+" has a pattern that is none: "+err.Error(), "correct profiles.cue")
+		}
+		if ok {
+			return p, nil
+		}
+	}
+	return bmc.Profile{}, unsupported("choose the profile", "no profile is for this BMC", "write bmc.profile: generic")
+}
+
+func matches(m bmc.Match, root rootDoc, id bmc.Identity) (bool, error) {
+	if _, ok := root.Oem.v[m.OemKey]; m.OemKey != "" && !ok {
+		return false, nil
+	}
+	for _, want := range []struct {
+		pattern string
+		in      []string
+	}{
+		{m.Vendor, []string{root.Vendor.v, id.Vendor}},
+		{m.Product, []string{root.Product.v, id.Product}},
+		{m.Firmware, []string{id.Firmware}},
+	} {
+		if want.pattern == "" {
+			continue
+		}
+		re, err := regexp.Compile(want.pattern)
+		if err != nil {
+			return false, err
+		}
+		if !slices.ContainsFunc(want.in, re.MatchString) {
+			return false, nil
+		}
+	}
+	return true, nil
+}

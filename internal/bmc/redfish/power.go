@@ -1,0 +1,201 @@
+package redfish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stmcginnis/gofish/schemas"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// resetTypes maps our kinds to Redfish's, best first. On comes before ForceOn:
+// every BMC that takes ForceOn takes On, and On is what others send (vendors.md
+// 2.7). PushPowerButton is a toggle, and the last resort.
+var resetTypes = []struct {
+	kind  bmc.ResetKind
+	types []schemas.ResetType
+}{
+	{bmc.GracefulShutdown, []schemas.ResetType{schemas.GracefulShutdownResetType}},
+	{bmc.ForceOff, []schemas.ResetType{schemas.ForceOffResetType, "Off"}}, // Off: Cray EX
+	{bmc.PowerUp, []schemas.ResetType{schemas.OnResetType, schemas.ForceOnResetType, schemas.PushPowerButtonResetType}},
+	{bmc.Restart, []schemas.ResetType{
+		schemas.ForceRestartResetType, schemas.GracefulRestartResetType, schemas.PowerCycleResetType, "ForcePowerCycle",
+	}},
+}
+
+// assumedTypes is what a BMC is taken to know that does not list what it knows.
+var assumedTypes = []string{
+	string(schemas.OnResetType), string(schemas.ForceOffResetType),
+	string(schemas.GracefulShutdownResetType), string(schemas.ForceRestartResetType),
+}
+
+// resetOf finds the system's reset action and what it takes, listed with the
+// action or in the ActionInfo it refers to (Gigabyte, vendors.md 2.7).
+func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction, error) {
+	const op = "find the reset action"
+	a, _ := action(sys.doc.Actions, "#ComputerSystem.Reset")
+	if a.Target.bad {
+		return resetAction{}, wrongType(op, sys.uri, "Actions.#ComputerSystem.Reset.target")
+	}
+	if a.Target.v == "" {
+		return resetAction{}, unsupported(op, short(sys.uri)+" cannot be reset", "check that bmc.system names a node")
+	}
+	target, err := c.endpoint.local(a.Target.v)
+	if err != nil {
+		return resetAction{}, malformed(op, sys.uri, "offers a reset that cannot be used: "+c.clean(err.Error()))
+	}
+	r := resetAction{target: target, types: a.Allowed.v}
+	if len(r.types) == 0 && a.Info.v != "" {
+		if r.types, err = c.resetInfo(ctx, a.Info.v); err != nil {
+			return r, err
+		}
+	}
+	if len(r.types) == 0 {
+		r.types = assumedTypes
+	}
+	return r, nil
+}
+
+// resetInfo reads an ActionInfo. One that cannot be had lists nothing.
+func (c *Client) resetInfo(ctx context.Context, ref string) ([]string, error) {
+	uri, err := c.endpoint.local(ref)
+	if err != nil {
+		return nil, nil
+	}
+	var info actionInfoDoc
+	if _, err := c.read(ctx, uri, &info); err != nil {
+		if fatal(err) {
+			return nil, err
+		}
+		return nil, nil
+	}
+	for _, p := range info.Parameters.v {
+		if p.v.Name.v == "ResetType" {
+			return p.v.Allowed.v, nil
+		}
+	}
+	return nil, nil
+}
+
+// offered maps what a BMC takes to our kinds.
+func offered(types []string) []bmc.ResetKind {
+	var kinds []bmc.ResetKind
+	for _, r := range resetTypes {
+		if resetType(r.kind, types) != "" {
+			kinds = append(kinds, r.kind)
+		}
+	}
+	return kinds
+}
+
+// resetType is the best of the types on offer for a kind, "" if there is none.
+func resetType(kind bmc.ResetKind, types []string) schemas.ResetType {
+	for _, r := range resetTypes {
+		if r.kind != kind {
+			continue
+		}
+		for _, t := range r.types {
+			if slices.Contains(types, string(t)) {
+				return t
+			}
+		}
+	}
+	return ""
+}
+
+// Reset implements bmc.Actuator. The request is sent once. It is sent again
+// only after an answer that says it was refused because the BMC is busy or the
+// session had ended; after anything that may have acted (no answer, 500, 502,
+// 504) the error is Uncertain.
+func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
+	op := "reset (" + string(kind) + ")"
+	if err := c.known(ctx); err != nil {
+		return err
+	}
+	t := resetType(kind, c.tree.reset.types)
+	if t == "" {
+		return unsupported(op, "the BMC offers none of that; it takes "+c.clean(strings.Join(c.tree.reset.types, ", ")),
+			"change the node's power by hand")
+	}
+	if t == schemas.PushPowerButtonResetType {
+		if done, err := c.pushable(ctx, op); done || err != nil {
+			return err
+		}
+	}
+	delete(c.etags, c.tree.system)
+	return c.act(ctx, op, c.tree.reset.target, map[string]any{"ResetType": string(t)})
+}
+
+// pushable makes sure that the power button switches on: it is a toggle, and
+// switches a running machine off. done means that the machine is on already.
+func (c *Client) pushable(ctx context.Context, op string) (done bool, err error) {
+	sys, err := c.readSystem(ctx, c.tree.system)
+	if err != nil {
+		return false, err
+	}
+	power, err := powerOf(sys)
+	if err != nil || power == bmc.PowerOff {
+		return false, err
+	}
+	if power == bmc.PowerOn {
+		return true, nil
+	}
+	return false, &bmc.Error{
+		Op: op, Kind: bmc.KindBusy, Hint: "try again when the node's power has settled",
+		Err: fmt.Errorf("the BMC can only push the power button, and the node is not off: its power is %q", power),
+	}
+}
+
+// powerOf reads the power state. null, and what the schema does not know, is
+// unknown.
+func powerOf(sys found[systemDoc]) (bmc.Power, error) {
+	if sys.doc.PowerState.bad {
+		return bmc.PowerUnknown, wrongType("read "+short(sys.uri), sys.uri, "PowerState")
+	}
+	switch p := bmc.Power(sys.doc.PowerState.v); p {
+	case bmc.PowerOn, bmc.PowerOff, bmc.PoweringOn, bmc.PoweringOff:
+		return p, nil
+	}
+	return bmc.PowerUnknown, nil
+}
+
+// phaseOf reads how far the host is (vendors.md 2.8). A PostState (iLO) goes
+// before BootProgress, which on an iLO is that of a SmartNIC.
+func phaseOf(power bmc.Power, s systemDoc) bmc.Phase {
+	if power == bmc.PowerOff {
+		return bmc.PhaseOff
+	}
+	_, blocks := oemBlocks(s.Oem)
+	for _, b := range blocks {
+		if !b.PostState.set {
+			continue
+		}
+		switch b.PostState.v {
+		case "Reset", "InPost", "InPostDiscoveryStart", "InPostDiscoveryComplete":
+			return bmc.PhasePost
+		case "FinishedPost":
+			return bmc.PhaseOS
+		}
+		return bmc.PhaseUnknown
+	}
+	switch s.BootProgress.v.LastState.v {
+	case "PrimaryProcessorInitializationStarted", "BusInitializationStarted", "MemoryInitializationStarted",
+		"SecondaryProcessorInitializationStarted", "PCIResourceConfigStarted", "SetupEntered":
+		return bmc.PhasePost
+	case "OSBootStarted", "OSRunning":
+		return bmc.PhaseOS
+	}
+	// SystemHardwareInitializationComplete says nothing: Supermicro's stays
+	// there while the system runs.
+	return bmc.PhaseUnknown
+}
+
+// uncertain reports whether a write may have acted.
+func uncertain(err error) bool {
+	e, ok := errors.AsType[*bmc.Error](err)
+	return ok && e.Uncertain
+}

@@ -1,0 +1,47 @@
+package redfish
+
+import (
+	"sync"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// A Topology is where one BMC keeps its resources. The first Observe of a
+// connection fills it; a later connection that is given it reads the System and
+// the slot only. It is dropped when one of its resources is not found any more.
+// It lives in the process and holds no secret. It is safe for concurrent use.
+type Topology struct {
+	mu   sync.Mutex
+	tree *tree
+}
+
+// tree is what a walk found. It is not changed once it is in a Topology.
+type tree struct {
+	sessions string // collection; "" if not linked
+	id       bmc.Identity
+	profile  bmc.Profile
+	system   string
+	settings string // where the boot override is written; "" if on the system
+	reset    resetAction
+	media    []string // virtual media collections, in the profile's order
+	slot     string   // the CD; "" while remote media is switched off
+	enable   string   // target of the action that switches remote media on
+}
+
+// resetAction is ComputerSystem.Reset of the system.
+type resetAction struct {
+	target string
+	types  []string // the ResetTypes it takes
+}
+
+func (t *Topology) load() *tree {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tree
+}
+
+func (t *Topology) store(found *tree) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tree = found
+}
