@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/apply"
@@ -38,6 +39,7 @@ func FromPlan(p plan.Plan) Document {
 		d.Nodes = append(d.Nodes, fromNodePlan(n))
 	}
 	d.Summary = summarize(d.Nodes)
+	scrub(reflect.ValueOf(&d).Elem())
 	return d
 }
 
@@ -52,7 +54,31 @@ func FromResult(r apply.Result) Document {
 		d.Nodes[i] = withResult(n, results[n.Name])
 	}
 	d.Summary = summarize(d.Nodes)
+	scrub(reflect.ValueOf(&d).Elem())
 	return d
+}
+
+// scrub hides what looks like a credential in every string of a document, so
+// that no field can be forgotten.
+func scrub(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(hideSecrets(v.String()))
+	case reflect.Pointer:
+		if !v.IsNil() {
+			scrub(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			scrub(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() { // not those of a time
+				scrub(v.Field(i))
+			}
+		}
+	}
 }
 
 func summarize(nodes []Node) Summary {
@@ -85,9 +111,7 @@ func fromNodePlan(n plan.NodePlan) Node {
 	for _, s := range n.Steps {
 		out.Steps = append(out.Steps, step(s))
 	}
-	for _, note := range n.Notes {
-		out.Notes = append(out.Notes, hideSecrets(note))
-	}
+	out.Notes = append(out.Notes, n.Notes...)
 	if n.Err != nil {
 		out.Error = newError(n.Err)
 	}
@@ -95,7 +119,8 @@ func fromNodePlan(n plan.NodePlan) Node {
 }
 
 // withResult tells of a node, as planned, what became of it. A node that the
-// run says nothing about was not touched: its steps are skipped.
+// run says nothing about was not touched: its steps are skipped. One that was
+// left alone because the run ended early has not failed; it is as it was.
 func withResult(n Node, r apply.NodeResult) Node {
 	if r.After.Node != "" {
 		after := fromNodePlan(r.After)
@@ -111,7 +136,7 @@ func withResult(n Node, r apply.NodeResult) Node {
 	}
 	if r.Err != nil {
 		n.Error = newError(r.Err)
-		if n.State != plan.Blocked {
+		if n.State != plan.Blocked && bmc.KindOf(r.Err) != bmc.KindCancelled {
 			n.State = plan.Failed
 		}
 	}
@@ -140,7 +165,7 @@ func observed(f plan.Facts) *Observed {
 		Model:    b.ID.Model,
 		Firmware: b.ID.Firmware,
 		Power:    b.Power,
-		Media:    Media{Slot: b.Media.Slot, Image: hideSecrets(mountedImage(b.Media)), Inserted: b.Media.Inserted},
+		Media:    Media{Slot: b.Media.Slot, Image: mountedImage(b.Media), Inserted: b.Media.Inserted},
 		Boot:     Boot{Target: b.Boot.Target, Enabled: b.Boot.Enabled},
 		Running:  running(f.Host),
 	}
@@ -159,7 +184,7 @@ func running(h plan.Host) Running {
 	case plan.HostSilent:
 		r := Running{Host: HostSilent}
 		if h.Err != nil {
-			r.Error = hideSecrets(h.Err.Error())
+			r.Error = h.Err.Error()
 		}
 		return r
 	case plan.HostDisk:
@@ -180,7 +205,7 @@ func running(h plan.Host) Running {
 func drift(ds []plan.Drift) []Drift {
 	out := make([]Drift, 0, len(ds))
 	for _, d := range ds {
-		out = append(out, Drift{Field: d.Field, Want: hideSecrets(d.Want), Got: hideSecrets(d.Got), At: string(d.At)})
+		out = append(out, Drift{Field: d.Field, Want: d.Want, Got: d.Got, At: string(d.At)})
 	}
 	return out
 }
@@ -189,7 +214,7 @@ func step(s plan.Step) Step {
 	return Step{
 		Action:    s.Action.Name(),
 		Effect:    s.Action.Effect(),
-		Because:   hideSecrets(s.Because),
+		Because:   s.Because,
 		Arguments: arguments(s.Action),
 	}
 }
@@ -198,11 +223,11 @@ func step(s plan.Step) Step {
 func arguments(a plan.Action) Arguments {
 	switch a := a.(type) {
 	case plan.BackupOverlay:
-		return Arguments{Purpose: a.Purpose, Store: a.Store}
+		return Arguments{Purpose: a.Purpose, Store: a.Store, MayFail: a.MayFail}
 	case plan.EjectMedia:
-		return Arguments{Slot: a.Slot, Image: hideSecrets(a.Image), PoweredOn: a.Disrupts}
+		return Arguments{Slot: a.Slot, Image: a.Image, PoweredOn: a.Disrupts}
 	case plan.InsertMedia:
-		return Arguments{Image: a.Image, URL: hideSecrets(a.URL)}
+		return Arguments{Image: a.Image, URL: a.URL}
 	case plan.AwaitBoot:
 		return Arguments{Image: a.Image, WithinSeconds: a.Within.Seconds()}
 	case plan.RestoreOverlay:
@@ -213,7 +238,7 @@ func arguments(a plan.Action) Arguments {
 }
 
 func newError(err error) *Error {
-	return &Error{Kind: bmc.KindOf(err), Message: hideSecrets(err.Error()), Hint: hideSecrets(bmc.HintOf(err))}
+	return &Error{Kind: bmc.KindOf(err), Message: err.Error(), Hint: bmc.HintOf(err)}
 }
 
 func writeJSON(w io.Writer, doc any) error {

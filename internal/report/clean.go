@@ -17,6 +17,7 @@ const longest = 500
 // the terminal would obey rather than show, no credentials, and not without
 // end. What cannot be shown is written as an escape.
 func clean(s string) string {
+	s = hideSecrets(s) // first: a URL that is cut off might not be known for one
 	var b strings.Builder
 	for i, n := 0, 0; i < len(s); n++ {
 		if n == longest {
@@ -27,7 +28,7 @@ func clean(s string) string {
 		b.WriteString(shown(r, s[i:i+size]))
 		i += size
 	}
-	return hideSecrets(strings.TrimSpace(b.String()))
+	return strings.TrimSpace(b.String())
 }
 
 // shown is how one rune, whose bytes are raw, is shown.

@@ -37,12 +37,14 @@ type Node struct {
 	Name  string     `json:"name"`
 	State plan.State `json:"state"`
 	// Observed is absent when the BMC could not be read.
-	Observed *Observed  `json:"observed,omitempty"`
-	Drift    []Drift    `json:"drift"`
-	Steps    []Step     `json:"steps"`
-	Error    *Error     `json:"error,omitempty"` // of nodes that are blocked or failed
-	Notes    []string   `json:"notes"`
-	Proof    plan.Proof `json:"proof"`
+	Observed *Observed `json:"observed,omitempty"`
+	Drift    []Drift   `json:"drift"`
+	Steps    []Step    `json:"steps"`
+	// Error says why the node is blocked or failed; after an apply, why it did not
+	// converge.
+	Error *Error     `json:"error,omitempty"`
+	Notes []string   `json:"notes"`
+	Proof plan.Proof `json:"proof"`
 	// Converged is present after an apply only: the node was observed again and
 	// nothing was left to do.
 	Converged *bool `json:"converged,omitempty"`
@@ -120,9 +122,11 @@ type Step struct {
 type Arguments struct {
 	Purpose plan.Purpose `json:"purpose,omitempty"` // backup-overlay
 	Store   string       `json:"store,omitempty"`   // backup-overlay
-	Slot    string       `json:"slot,omitempty"`    // eject-media
-	Image   string       `json:"image,omitempty"`   // eject-media, insert-media, await-boot
-	URL     string       `json:"url,omitempty"`     // insert-media
+	// MayFail: a person accepted that the overlay is lost if it cannot be saved.
+	MayFail bool   `json:"mayFail,omitempty"` // backup-overlay
+	Slot    string `json:"slot,omitempty"`    // eject-media
+	Image   string `json:"image,omitempty"`   // eject-media, insert-media, await-boot
+	URL     string `json:"url,omitempty"`     // insert-media
 	// PoweredOn: the machine is on while its media is ejected.
 	PoweredOn     bool    `json:"poweredOn,omitempty"`
 	WithinSeconds float64 `json:"withinSeconds,omitempty"` // await-boot

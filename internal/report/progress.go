@@ -48,6 +48,7 @@ type Progress struct {
 type nodeProgress struct {
 	started time.Time // its current step
 	told    time.Time // when it was last told of
+	err     string    // of the step that failed: the node then fails of the same
 }
 
 // NewProgress makes a Progress that writes to w.
@@ -122,14 +123,27 @@ func (p *Progress) lines(e apply.Event, took time.Duration) string {
 	if e.Phase != apply.Started && e.Phase != apply.Skipped && e.Step > 0 {
 		parts = append(parts, fmt.Sprintf("%8s", seconds(took)))
 	}
-	if d := detail(e); d != "" {
+	said := p.saidBefore(e)
+	if d := detail(e); d != "" && !said {
 		parts = append(parts, d)
 	}
 	text := strings.TrimRight(strings.Join(parts, "  "), " ") + "\n"
-	if hint := clean(bmc.HintOf(e.Err)); e.Err != nil && hint != "" {
+	if hint := clean(bmc.HintOf(e.Err)); hint != "" && !said {
 		text += name + strings.Repeat(" ", len("  xx/xx  ")) + "→ " + hint + "\n"
 	}
 	return text
+}
+
+// saidBefore reports whether the event repeats the error that the node's last
+// event told.
+func (p *Progress) saidBefore(e apply.Event) bool {
+	n, text := p.nodes[e.Node], ""
+	if e.Err != nil {
+		text = e.Err.Error()
+	}
+	said := text != "" && text == n.err
+	n.err = text
+	return said
 }
 
 func (p *Progress) phase(f apply.Phase) string {
@@ -154,7 +168,7 @@ func detail(e apply.Event) string {
 	if e.Err != nil {
 		parts = append(parts, clean(e.Err.Error()))
 	}
-	return strings.Join(parts, ": ")
+	return strings.Join(parts, "; ")
 }
 
 // seconds is a duration as a person would say it, to a tenth of a second where
@@ -191,7 +205,7 @@ func (p *Progress) logEvent(e apply.Event, took time.Duration) {
 		l = l.Float64("seconds", took.Round(time.Millisecond).Seconds())
 	}
 	if e.Err != nil {
-		l = l.Str("kind", string(bmc.KindOf(e.Err))).Str("error", clean(e.Err.Error())).Str("hint", clean(bmc.HintOf(e.Err)))
+		l = l.Str("kind", clean(string(bmc.KindOf(e.Err)))).Str("error", clean(e.Err.Error())).Str("hint", clean(bmc.HintOf(e.Err)))
 	}
 	l.Msg(message(e))
 }

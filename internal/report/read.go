@@ -148,20 +148,25 @@ func (n Node) check() error {
 	return nil
 }
 
-// effects has every action by name, with its effect.
-var effects = func() map[string]plan.Effect {
-	m := make(map[string]plan.Effect)
-	for _, a := range []plan.Action{
-		plan.BackupOverlay{}, plan.PowerOff{}, plan.EnableMedia{}, plan.EjectMedia{}, plan.InsertMedia{},
-		plan.SetBootOnce{}, plan.PowerOn{}, plan.Reset{}, plan.AwaitBoot{}, plan.RestoreOverlay{},
-	} {
-		m[a.Name()] = a.Effect()
+// knownActions is the closed set of actions; a test compares it with package
+// plan's source.
+var knownActions = []plan.Action{
+	plan.BackupOverlay{}, plan.PowerOff{}, plan.EnableMedia{}, plan.EjectMedia{}, plan.InsertMedia{},
+	plan.SetBootOnce{}, plan.PowerOn{}, plan.Reset{}, plan.AwaitBoot{}, plan.RestoreOverlay{},
+}
+
+// effectOf returns the effect of the action of that name.
+func effectOf(name string) (plan.Effect, bool) {
+	for _, a := range knownActions {
+		if a.Name() == name {
+			return a.Effect(), true
+		}
 	}
-	return m
-}()
+	return "", false
+}
 
 func (s Step) check() error {
-	effect, known := effects[s.Action]
+	effect, known := effectOf(s.Action)
 	switch {
 	case !known:
 		return fmt.Errorf("action %q is unknown", s.Action)

@@ -19,7 +19,7 @@ type ending int
 const (
 	failed ending = iota
 	blocked
-	stopped // the run was interrupted before the node's steps were done
+	stopped // the run ended, or the node was no longer as planned, before its steps were done
 	pending // no error, and yet something is left to do
 	converged
 	untouched // was in sync, and still is
@@ -89,7 +89,7 @@ func (t tally) counts() string {
 	}
 	return count(len(t.nodes)) + ": " + counts(
 		number{n[converged], "converged"}, number{n[untouched], "in sync already"}, number{n[pending], "still to change"},
-		number{n[stopped], "interrupted"}, number{n[blocked], "blocked"}, number{n[failed], "failed"})
+		number{n[stopped], "stopped"}, number{n[blocked], "blocked"}, number{n[failed], "failed"})
 }
 
 func (t tally) blocks(o Options) []block {
@@ -153,7 +153,7 @@ func (p *page) resultBlock(t tally, b block) {
 	case blocked:
 		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "blocked")+p.where(t, n))
 	case stopped:
-		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "interrupted")+p.where(t, n))
+		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "stopped")+p.where(t, n))
 	case pending:
 		p.head(p.paint(yellow, "~"), b, p.paint(yellow, "still to change"))
 	case converged:

@@ -98,24 +98,22 @@ func count(n int) string {
 // destruction says on how many nodes what runs is ended, and what becomes of
 // their overlays.
 func (p *page) destruction(nodes []plan.NodePlan) {
-	var ended, saved, lost, unseen []plan.NodePlan
+	var ended, saved, perhaps, lost, unseen []plan.NodePlan
 	for _, n := range nodes {
 		if n.State != plan.Change || !n.EndsRunning() {
 			continue
 		}
 		ended = append(ended, n)
-		switch n.Facts.Host.(type) {
-		case plan.HostDisk:
-		case plan.HostLive:
-			if backsUp(n) {
-				saved = append(saved, n)
-			} else {
-				lost = append(lost, n)
-			}
-		default:
-			if !backsUp(n) {
-				unseen = append(unseen, n)
-			}
+		switch fateOf(n) {
+		case overlaySaved:
+			saved = append(saved, n)
+		case overlaySavedPerhaps:
+			perhaps = append(perhaps, n)
+		case overlayLost:
+			lost = append(lost, n)
+		case overlayUnseen:
+			unseen = append(unseen, n)
+		case noOverlay:
 		}
 	}
 	if len(ended) == 0 {
@@ -128,6 +126,7 @@ func (p *page) destruction(nodes []plan.NodePlan) {
 	}
 	p.line(4, text+": "+p.fold(namesOf(ended)))
 	p.fate("overlay backed up first", saved)
+	p.fate(p.paint(alarm, "overlay LOST if it cannot be backed up"), perhaps)
 	p.fate(p.paint(alarm, "overlay LOST"), lost)
 	p.fate("not known what runs there", unseen)
 }
@@ -138,11 +137,32 @@ func (p *page) fate(what string, nodes []plan.NodePlan) {
 	}
 }
 
-func backsUp(n plan.NodePlan) bool {
-	return slices.ContainsFunc(n.Steps, func(s plan.Step) bool {
-		_, ok := s.Action.(plan.BackupOverlay)
-		return ok
-	})
+// A fate is what becomes of the overlay of a node whose running system ends.
+type fate int
+
+const (
+	overlaySaved fate = iota
+	overlaySavedPerhaps
+	overlayLost
+	overlayUnseen // what runs there is not known
+	noOverlay     // a disk keeps what it holds
+)
+
+func fateOf(n plan.NodePlan) fate {
+	for _, s := range n.Steps {
+		if b, ok := s.Action.(plan.BackupOverlay); ok && b.MayFail {
+			return overlaySavedPerhaps
+		} else if ok {
+			return overlaySaved
+		}
+	}
+	switch n.Facts.Host.(type) {
+	case plan.HostDisk:
+		return noOverlay
+	case plan.HostLive:
+		return overlayLost
+	}
+	return overlayUnseen
 }
 
 func (p *page) planBlock(b block) {
