@@ -23,7 +23,7 @@ func (w *work) awaitBoot(ctx context.Context, a plan.AwaitBoot) (string, error) 
 		return err
 	})
 	switch {
-	case err != nil && w.stopped():
+	case err != nil && w.stopped(ctx):
 		return "", &bmc.Error{
 			Kind: bmc.KindCancelled, Err: fmt.Errorf("stopped while it was booting %s", a.Image),
 			Hint: "run apply again: it waits for the boot and goes on from there",

@@ -59,8 +59,7 @@ const defaultJobs = 64
 // safe point and starts no other; ending ctx ends everything at once. Every
 // node of p is in the result.
 func (r *Runner) Run(ctx context.Context, stop <-chan struct{}, s *site.Site, p plan.Plan) Result {
-	run := &run{Runner: r, site: s, timing: r.Timing.orDefaults(), stop: make(chan struct{})}
-	defer run.watchStop(ctx, stop)()
+	run := &run{Runner: r, site: s, timing: r.Timing.orDefaults(), stop: stop}
 	if r.MaxDown > 0 {
 		run.down = semaphore.NewWeighted(int64(r.MaxDown))
 	}
@@ -95,25 +94,7 @@ type run struct {
 	down   *semaphore.Weighted // nil: any number may be down
 	failed atomic.Int64
 
-	stop     chan struct{} // closed when no further step shall be started
-	stopOnce sync.Once
-}
-
-// watchStop closes run.stop when the caller's stop closes or ctx ends. What it
-// returns ends the watching.
-func (r *run) watchStop(ctx context.Context, stop <-chan struct{}) func() {
-	over := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		select {
-		case <-stop:
-			r.stopOnce.Do(func() { close(r.stop) })
-		case <-ctx.Done():
-			r.stopOnce.Do(func() { close(r.stop) })
-		case <-over:
-		}
-	})
-	return func() { close(over); watching.Wait() }
+	stop <-chan struct{} // closed when no further step shall be started
 }
 
 var (
@@ -121,9 +102,11 @@ var (
 	errTooMany = errors.New("not started: too many nodes had failed")
 )
 
-func (r *run) stopped() bool {
+func (r *run) stopped(ctx context.Context) bool {
 	select {
 	case <-r.stop:
+		return true
+	case <-ctx.Done():
 		return true
 	default:
 		return false
@@ -177,7 +160,7 @@ func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResul
 			res.Err, res.Converged = err, false
 		}
 		return res
-	case r.stopped():
+	case r.stopped(ctx):
 		res.Err = cancelled(errStopped)
 	case r.tooManyFailed():
 		res.Err = cancelled(errTooMany)

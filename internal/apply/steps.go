@@ -41,7 +41,7 @@ func (w *work) backupOverlay(ctx context.Context, a plan.BackupOverlay) (string,
 	defer done()
 	id, err := w.Overlays.Backup(ctx, w.node, a.Purpose)
 	switch {
-	case err != nil && w.stopped():
+	case err != nil && w.stopped(ctx):
 		return "", cancelled(err)
 	case err != nil && a.MayFail:
 		return "no backup, and its loss was accepted: " + err.Error(), nil
@@ -119,6 +119,7 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		return "", err
 	}
 	insertErr := c.InsertMedia(ctx, a.URL)
+	begun := w.Clock.Now()
 	err = w.until(ctx, w.timing.Insert, func(ctx context.Context) error {
 		s, err := c.Observe(ctx)
 		if err != nil {
@@ -128,7 +129,10 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		case bmc.ImageMatch, bmc.ImageUnnamed:
 			return nil
 		}
-		if definite(insertErr) {
+		// A drive that is taken but shows nothing may be about to show what an
+		// earlier run had put there.
+		taken := bmc.KindOf(insertErr) == bmc.KindMedia && w.Clock.Now().Sub(begun) < w.timing.Stale
+		if definite(insertErr) && !taken {
 			return insertErr
 		}
 		return w.notShown("its BMC took the request to mount, but shows " + shown(s.Media))

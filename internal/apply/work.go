@@ -87,7 +87,7 @@ func (w *work) replan(f plan.Facts) plan.NodePlan {
 func (w *work) steps(ctx context.Context, results []StepResult) error {
 	for i, s := range w.plan.Steps {
 		w.step = i
-		if w.stopped() {
+		if w.stopped(ctx) {
 			return cancelled(errStopped)
 		}
 		if err := w.beforeHarm(ctx, s.Action); err != nil {
@@ -148,7 +148,7 @@ func (w *work) takePlace(ctx context.Context) error {
 	if err := w.down.Acquire(ctx, 1); err != nil {
 		return cancelled(errStopped)
 	}
-	if w.stopped() || w.tooManyFailed() {
+	if w.stopped(ctx) || w.tooManyFailed() {
 		w.down.Release(1)
 		return cancelled(errTooMany)
 	}

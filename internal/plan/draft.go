@@ -216,11 +216,13 @@ func (d *draft) saveWhatCannotBeSeen() bool {
 	return false
 }
 
-// savedJustNow reports whether a run that was cut off had made a backup, and was
-// about to end the boot it was made of, less than a boot's time ago.
+// savedJustNow reports whether a run that was cut off less than a boot's time
+// ago had come to the point of ending what the node ran. It leaves its note only
+// once everything worth saving was saved. The image is not mounted yet, so that
+// run has not started the machine.
 func (d *draft) savedJustNow() bool {
 	r := d.facts.Overlay.Reboot
-	return r != nil && r.Backup != "" && d.at.Sub(r.At) < d.node.Boot.Within
+	return r != nil && r.Image == d.node.Image && d.media() != bmc.ImageMatch && d.at.Sub(r.At) < d.node.Boot.Within
 }
 
 // leftOver reports whether a run that was cut off after its reset still has a
