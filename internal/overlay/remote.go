@@ -12,7 +12,8 @@ type Remote interface {
 	// Run runs the command and returns once its exit status has arrived and
 	// all it wrote has been handed on. The error is an *ExitError when the
 	// status is not 0, a *bmc.Error when there was none, and ctx's error in a
-	// *bmc.Error when ctx ended first. Calls may not overlap.
+	// *bmc.Error when ctx ended first. Calls may not overlap. A read of Stdin
+	// that is under way when the command ends is not waited for.
 	Run(ctx context.Context, c Command) error
 }
 
@@ -20,7 +21,7 @@ type Remote interface {
 type Command struct {
 	Script string
 	Args   []string  // $1, $2, …; none may hold a NUL
-	Stdin  io.Reader // nil: empty
+	Stdin  io.Reader // nil: empty; an error from it, but io.EOF, ends the command
 	Stdout io.Writer // nil: thrown away; an error from it ends the command
 	Stderr io.Writer // nil: only what ExitError keeps; an error from it is ignored
 }

@@ -1,5 +1,15 @@
 package overlay
 
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
 // A RestoreRequest says which backup to put back.
 type RestoreRequest struct {
 	Node string
@@ -21,10 +31,211 @@ type RestoreReport struct {
 	// the restore, at most MaxDifferences. Files that the running system writes
 	// to may be among them.
 	Differences []string
-	// Warnings are what tar and rm said, at most MaxWarnings.
+	// Warnings are what tar and rm said, at most MaxWarnings each.
 	Warnings []string
 }
 
 // MaxDifferences is how many differences a report keeps; the last then says how
 // many more there were.
 const MaxDifferences = 200
+
+const restoreOp = "restore the overlay"
+
+// Restore puts a backup back onto a running node, through the merged view, so
+// that all of it is visible at once: see the package's documentation. The stored
+// backup is checked before the node is touched. Files that the running system
+// made itself and the backup does not have stay.
+//
+// When extraction fails the report is returned along with the error, and lists
+// what is missing; running Restore again is safe. An extended attribute that a
+// directory of the image has and the backup does not is kept.
+func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest) (RestoreReport, error) {
+	m, err := Check(ctx, store, req.Node, req.ID)
+	if err != nil {
+		return RestoreReport{}, err
+	}
+	if err := m.reliable(); err != nil {
+		return RestoreReport{}, err
+	}
+	running, err := Probe(ctx, remote)
+	if err != nil {
+		return RestoreReport{}, err
+	}
+	if err := req.check(running); err != nil {
+		return RestoreReport{}, err
+	}
+	r := &restoration{remote: remote, store: store, manifest: m, boot: running.BootID, progress: req.Progress}
+	return r.run(ctx)
+}
+
+func (req RestoreRequest) check(r Running) error {
+	e := &bmc.Error{Op: restoreOp, Kind: bmc.KindOverlay}
+	switch {
+	case !r.Live:
+		e.Err = errors.New("the node does not run a live system: its root is not the overlay of one")
+		e.Hint = "see what the node runs: livecd-sync status"
+	case req.BootID != "" && req.BootID != r.BootID:
+		return remoteError(restoreOp, &ExitError{Status: statusOtherBoot})
+	case !r.Root:
+		return remoteError(restoreOp, &ExitError{Status: statusNotRoot})
+	case !r.HasGNUTar():
+		return remoteError(restoreOp, &ExitError{Status: statusNoGNUTar})
+	default:
+		return nil
+	}
+	return e
+}
+
+// A restoration is one restore under way.
+type restoration struct {
+	remote   Remote
+	store    Store
+	manifest Manifest
+	boot     string
+	progress func(int64)
+
+	report    RestoreReport
+	unlike    int // differences found
+	extracted error
+}
+
+func (r *restoration) run(ctx context.Context) (RestoreReport, error) {
+	r.report = RestoreReport{ID: r.manifest.ID, BootID: r.boot}
+	r.report.Removed = r.manifest.Counts.Whiteouts + r.manifest.Counts.Opaque
+	r.report.Restored = r.manifest.Counts.Entries - r.manifest.Counts.Whiteouts
+	for _, step := range []func(context.Context) error{r.clear, r.extract, r.compare} {
+		if err := step(ctx); err != nil {
+			return r.report, err
+		}
+	}
+	if r.extracted != nil {
+		return r.report, r.extracted
+	}
+	err := r.remote.Run(ctx, Command{Script: markScript, Args: []string{r.boot, r.manifest.ID}})
+	if err != nil {
+		return r.report, remoteError(restoreOp, err)
+	}
+	return r.report, nil
+}
+
+// inMergedView runs a script in the merged view, fed by a pass over the archive.
+// The error is the pass's own if it failed, else what Run returned.
+func (r *restoration) inMergedView(ctx context.Context, c Command, feed func(w io.Writer) error) error {
+	c.Args = []string{r.boot, c.Script}
+	c.Script = mergedScript
+	from, to := io.Pipe()
+	c.Stdin = from
+	fed := make(chan error, 1)
+	go func() {
+		w := bufio.NewWriterSize(to, readBytes)
+		err := feed(w)
+		if err == nil {
+			err = w.Flush()
+		}
+		to.CloseWithError(err)
+		fed <- err
+	}()
+	ran := r.remote.Run(ctx, c)
+	from.CloseWithError(errCommandEnded)
+	err := <-fed
+	if ctx.Err() != nil {
+		return cancelled(ctx, restoreOp)
+	}
+	if err != nil && !errors.Is(err, errCommandEnded) {
+		return err
+	}
+	return ran
+}
+
+// errCommandEnded is what the feeding side sees when nobody reads any more.
+var errCommandEnded = errors.New("the command on the node has ended")
+
+// pass shows visit the members of the backup.
+func (r *restoration) pass(ctx context.Context, visit visitor) error {
+	return readBackup(ctx, r.store, r.manifest, visit)
+}
+
+// clear makes way: what was deleted goes, and what would be in the way of
+// something of another type. tar removes files that it replaces, but neither
+// directories nor what lies in an opaque one.
+func (r *restoration) clear(ctx context.Context) error {
+	var said messages
+	err := r.inMergedView(ctx, Command{Script: clearScript, Stderr: &said}, func(w io.Writer) error {
+		return r.pass(ctx, func(_ *archive, m member) error {
+			if m.name == "." {
+				return nil
+			}
+			_, err := io.WriteString(w, clearing(m)+m.name+"//\x00")
+			return err
+		})
+	})
+	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
+	if xargsFailed(err) { // what rm could not remove, compare or extract will tell
+		return nil
+	}
+	return remoteErrorOrNil(err)
+}
+
+// clearing returns the letter that clear.sh acts upon.
+func clearing(m member) string {
+	switch {
+	case m.whiteout, m.kind == typeDir && m.xattrs.opaque:
+		return "x"
+	case m.kind == typeDir:
+		return "d"
+	}
+	return "f"
+}
+
+// xargsFailed reports whether a command that xargs ran ended with a status from
+// 1 to 125.
+func xargsFailed(err error) bool {
+	exit, ok := errors.AsType[*ExitError](err)
+	return ok && exit.Status == 123
+}
+
+func remoteErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return remoteError(restoreOp, err)
+}
+
+// extract sends the archive without its whiteouts, which no process may make in
+// a mounted overlay (EPERM). A tar that could not do everything is an error to
+// be told of after the comparison.
+func (r *restoration) extract(ctx context.Context) error {
+	var said messages
+	var sent int64
+	err := r.inMergedView(ctx, Command{Script: extractScript, Stderr: &said}, func(w io.Writer) error {
+		err := r.pass(ctx, func(a *archive, m member) error {
+			if m.whiteout {
+				return nil
+			}
+			sent += int64(len(a.head)) + a.left
+			if _, err := w.Write(a.head); err != nil {
+				return err
+			}
+			if err := a.body(w); err != nil {
+				return err
+			}
+			if r.progress != nil {
+				r.progress(sent)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(zeroRecord[:])
+		return err
+	})
+	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
+	if exit, ok := errors.AsType[*ExitError](err); ok && (exit.Status == 1 || exit.Status == 2) {
+		r.extracted = &bmc.Error{Op: restoreOp, Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("tar on the node could not extract everything: %s", exit.Stderr),
+			Hint: "see to what tar names, then restore again; the backup is untouched"}
+		return nil
+	}
+	return remoteErrorOrNil(err)
+}

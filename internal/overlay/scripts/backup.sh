@@ -17,8 +17,8 @@ for pattern; do
 done
 
 polite=
-if command -v nice >/dev/null 2>&1; then polite='nice -n 10'; fi
-if command -v ionice >/dev/null 2>&1; then polite="ionice -c 2 -n 7 $polite"; fi
+if nice -n 10 true 2>/dev/null; then polite='nice -n 10'; fi
+if ionice -c 2 -n 7 true 2>/dev/null; then polite="ionice -c 2 -n 7 $polite"; fi
 
 # --format=posix keeps nanoseconds and extended attributes; without
 # --xattrs-include tar leaves out trusted.overlay.opaque, and what was deleted

@@ -1,0 +1,167 @@
+package overlay
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// maxWindow bounds the memory that a stored archive can make the decoder use.
+// Those written here have windows of 4 MiB at most.
+const maxWindow = 64 << 20
+
+// Check reads a stored backup whole and compares it with its manifest: both
+// hashes, both sizes and every count. It returns the manifest.
+func Check(ctx context.Context, store Store, node, id string) (Manifest, error) {
+	m, err := store.Get(ctx, node, id)
+	if err != nil {
+		return Manifest{}, err
+	}
+	return m, readBackup(ctx, store, m, func(*archive, member) error { return nil })
+}
+
+// readBackup reads a stored backup from beginning to end, as readStored does.
+func readBackup(ctx context.Context, store Store, m Manifest, visit visitor) error {
+	stored, err := store.Open(ctx, m.Node, m.ID)
+	if err != nil {
+		return err
+	}
+	defer stored.Close()
+	return readStored(ctx, stored, m, visit)
+}
+
+// A visitor is shown each member in order. It may read the member's data, and
+// leave it. What it returns is returned.
+type visitor func(a *archive, m member) error
+
+// readStored shows visit the members of a stored archive, and only then
+// compares the archive with its manifest: a visitor that acts on what it sees
+// needs a check before.
+func readStored(ctx context.Context, stored io.Reader, m Manifest, visit visitor) error {
+	in := &digest{r: contextReader{ctx, stored}, h: sha256.New()}
+	decoder, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
+	if err != nil {
+		return damaged(m, err)
+	}
+	defer decoder.Close()
+	raw := &digest{r: decoder, h: sha256.New()}
+	counted, err := readMembers(raw, visit)
+	if err != nil {
+		return readError(ctx, m, err)
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return readError(ctx, m, err)
+	}
+	switch {
+	case in.n != m.StoredBytes || in.sum() != m.StoredSHA256:
+		return damaged(m, errors.New("the stored file is not what was written"))
+	case raw.n != m.RawBytes || raw.sum() != m.RawSHA256:
+		return damaged(m, errors.New("the archive in the stored file is not what was read from the node"))
+	case counted.counts != m.Counts:
+		return damaged(m, fmt.Errorf("it holds %+v where its manifest says %+v", counted.counts, m.Counts))
+	}
+	return nil
+}
+
+// readMembers shows visit every member and counts them.
+func readMembers(r io.Reader, visit visitor) (tally, error) {
+	var counted tally
+	a := newArchive(r)
+	for {
+		m, err := a.next()
+		if errors.Is(err, io.EOF) {
+			return counted, nil
+		}
+		if err != nil {
+			return counted, err
+		}
+		counted.add(m)
+		if err := visit(a, m); err != nil {
+			return counted, visitError{err}
+		}
+	}
+}
+
+// A visitError keeps a visitor's own error from being taken for damage.
+type visitError struct{ error }
+
+func (e visitError) Unwrap() error { return e.error }
+
+func readError(ctx context.Context, m Manifest, err error) error {
+	if e, ok := errors.AsType[visitError](err); ok {
+		return e.error
+	}
+	if ctx.Err() != nil {
+		return cancelled(ctx, "read backup "+m.Node+"/"+m.ID)
+	}
+	if e, ok := errors.AsType[*bmc.Error](err); ok { // of the store
+		return e
+	}
+	return damaged(m, err)
+}
+
+func damaged(m Manifest, err error) error {
+	return &bmc.Error{Op: "check backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("the backup is damaged: %w", err),
+		Hint: "use another one (livecd-sync backups list -w " + m.Node + ") and have the store's disk looked at"}
+}
+
+func cancelled(ctx context.Context, op string) error {
+	kind := bmc.KindCancelled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		kind = bmc.KindTimeout
+	}
+	return &bmc.Error{Op: op, Kind: kind, Err: context.Cause(ctx), Hint: "run the command again"}
+}
+
+// A digest counts and hashes what is read or written through it.
+type digest struct {
+	r   io.Reader
+	w   io.Writer
+	h   hash.Hash
+	n   int64
+	err error // the first of w
+}
+
+// Read reads from r.
+func (d *digest) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	d.h.Write(p[:n])
+	d.n += int64(n)
+	return n, err
+}
+
+// Write writes to w.
+func (d *digest) Write(p []byte) (int, error) {
+	n, err := d.w.Write(p)
+	d.h.Write(p[:n])
+	d.n += int64(n)
+	if err != nil && d.err == nil {
+		d.err = err
+	}
+	return n, err
+}
+
+func (d *digest) sum() string { return hex.EncodeToString(d.h.Sum(nil)) }
+
+// A contextReader stops reading when its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read reads unless the context has ended.
+func (c contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,153 @@
+package sshremote
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// keyAlgorithms lists, for each type of host key, the signatures to ask for,
+// best first.
+var keyAlgorithms = []struct {
+	kind       string
+	algorithms []string
+}{
+	{ssh.KeyAlgoED25519, []string{ssh.KeyAlgoED25519}},
+	{ssh.KeyAlgoECDSA256, []string{ssh.KeyAlgoECDSA256}},
+	{ssh.KeyAlgoECDSA384, []string{ssh.KeyAlgoECDSA384}},
+	{ssh.KeyAlgoECDSA521, []string{ssh.KeyAlgoECDSA521}},
+	{ssh.KeyAlgoRSA, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}},
+}
+
+// A hostKeyCheck decides on the key that a node shows and remembers why.
+type hostKeyCheck struct {
+	callback ssh.HostKeyCallback
+	// algorithms lists what to ask for, a connection each.
+	algorithms [][]string
+	many       bool     // the next group may bring another key
+	source     string   // where the wanted keys are from
+	shown      []string // fingerprints that were refused
+	wanted     []string // fingerprints
+	revoked    bool
+}
+
+func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
+	switch {
+	case c.HostKey.Any:
+		return &hostKeyCheck{callback: ssh.InsecureIgnoreHostKey(), algorithms: [][]string{nil}}, nil //nolint:gosec // the site file says so
+	case c.HostKey.Fingerprint != "":
+		return c.checkFingerprint(), nil
+	case c.HostKey.KnownHosts != "":
+		return c.checkKnownHosts()
+	}
+	return nil, &bmc.Error{Op: "ssh to " + c.address(), Kind: bmc.KindSSH,
+		Err:  errors.New("nothing says which host key the node must show"),
+		Hint: "set ssh.hostKey to a known_hosts file, a SHA256:… fingerprint or any"}
+}
+
+func (c Config) checkFingerprint() *hostKeyCheck {
+	check := &hostKeyCheck{many: true, source: "ssh.hostKey", wanted: []string{c.HostKey.Fingerprint}}
+	for _, k := range keyAlgorithms {
+		check.algorithms = append(check.algorithms, k.algorithms)
+	}
+	check.callback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		shown := ssh.FingerprintSHA256(key)
+		if shown == strings.TrimRight(c.HostKey.Fingerprint, "=") {
+			return nil
+		}
+		check.shown = append(check.shown, shown)
+		return errHostKey
+	}
+	return check
+}
+
+var errHostKey = errors.New("the node's host key is not the one that is wanted")
+
+func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
+	known, err := knownhosts.New(c.HostKey.KnownHosts)
+	if err != nil {
+		e := &bmc.Error{Op: "read " + c.HostKey.KnownHosts, Kind: bmc.KindSSH, Err: err,
+			Hint: "see ssh.hostKey in the site file; it wants a file in the form of ssh's known_hosts"}
+		if p, ok := errors.AsType[*fs.PathError](err); ok {
+			e.Err = p.Err
+		}
+		return nil, e
+	}
+	check := &hostKeyCheck{source: c.HostKey.KnownHosts}
+	check.algorithms = [][]string{check.known(known, c.address())}
+	check.callback = func(host string, remote net.Addr, key ssh.PublicKey) error {
+		err := known(host, remote, key)
+		if err == nil {
+			return nil
+		}
+		_, check.revoked = errors.AsType[*knownhosts.RevokedError](err)
+		check.shown = append(check.shown, ssh.FingerprintSHA256(key))
+		return errHostKey
+	}
+	return check, nil
+}
+
+// known asks the file for the node's keys by showing it one that cannot be
+// there, so that the node can be asked for a key of a type that the file has. It
+// returns nil, the default, when the file has none.
+func (h *hostKeyCheck) known(callback ssh.HostKeyCallback, address string) []string {
+	err := callback(address, &net.TCPAddr{IP: net.IPv4zero}, noKey{})
+	e, ok := errors.AsType[*knownhosts.KeyError](err)
+	if !ok {
+		return nil
+	}
+	var algorithms []string
+	for _, k := range keyAlgorithms {
+		if slices.ContainsFunc(e.Want, func(w knownhosts.KnownKey) bool { return w.Key.Type() == k.kind }) {
+			algorithms = append(algorithms, k.algorithms...)
+		}
+	}
+	for _, w := range e.Want {
+		h.wanted = append(h.wanted, ssh.FingerprintSHA256(w.Key))
+	}
+	return algorithms
+}
+
+// noKey is a public key that no node has.
+type noKey struct{}
+
+// Type returns a name that no key type has.
+func (noKey) Type() string { return "none" }
+
+// Marshal returns nothing.
+func (noKey) Marshal() []byte { return nil }
+
+// Verify verifies nothing.
+func (noKey) Verify([]byte, *ssh.Signature) error { return errHostKey }
+
+// mayRetry reports whether another group of algorithms may bring the wanted key.
+func (h *hostKeyCheck) mayRetry(err error) bool {
+	negotiation, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err)
+	return h.many && (errors.Is(err, errHostKey) || (ok && negotiation != nil))
+}
+
+func (h *hostKeyCheck) refused() bool { return len(h.shown) > 0 }
+
+// refusal tells both fingerprints and what to do.
+func (h *hostKeyCheck) refusal() (err error, hint string) {
+	const liveHint = "a live ISO makes new host keys at each boot: set ssh.hostKey: any on a network that you trust, or "
+	shown := strings.Join(h.shown, ", ")
+	switch {
+	case h.revoked:
+		return fmt.Errorf("the node shows the host key %s, which %s has revoked", shown, h.source),
+			"find out who answers at this address before anything else"
+	case len(h.wanted) == 0:
+		return fmt.Errorf("the node shows the host key %s, and %s has none for it", shown, h.source),
+			liveHint + "add the key to the file once you have compared it on the console"
+	}
+	return fmt.Errorf("the node's host key has changed: it shows %s where %s has %s", shown, h.source, strings.Join(h.wanted, ", ")),
+		liveHint + "put the new key in place once you have compared it on the console"
+}

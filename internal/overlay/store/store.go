@@ -1,0 +1,343 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+const (
+	hidden      = "."     // begins the name of whatever is not a backup
+	newPrefix   = ".new-" // a draft
+	oldPrefix   = ".old-" // a backup that is being deleted
+	lockFile    = ".lock"
+	rebootFile  = "reboot.json"
+	maxManifest = 4 << 20
+)
+
+// Open opens a store. It does not touch the directory; the first backup makes
+// it.
+func Open(s site.Store) (overlay.Store, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Scheme != "file" || (u.Host != "" && u.Host != "localhost") || !path.IsAbs(u.Path) {
+		return nil, &bmc.Error{Op: "open store " + s.Name, Kind: bmc.KindUnsupported,
+			Err:  fmt.Errorf("%q is not a directory of this machine", s.URL),
+			Hint: "write it as file:///absolute/path"}
+	}
+	return &directory{path: path.Clean(u.Path)}, nil
+}
+
+// A directory is a store below one path.
+type directory struct{ path string }
+
+// node opens the node's directory; made tells whether it shall be made.
+func (d *directory) node(name string, make bool) (*os.Root, error) {
+	if !overlay.ValidNode(name) {
+		return nil, &bmc.Error{Op: "open the store", Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("%q cannot be a node's name", name),
+			Hint: "use letters, digits, dots and dashes"}
+	}
+	if make {
+		if err := os.MkdirAll(d.path, 0o700); err != nil {
+			return nil, d.explain(err)
+		}
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	defer root.Close()
+	if make {
+		if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, d.explain(err)
+		}
+		if err := syncDir(root, "."); err != nil {
+			return nil, d.explain(err)
+		}
+	}
+	dir, err := root.OpenRoot(name)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	return dir, nil
+}
+
+// explain makes an error of the file system one for people.
+func (d *directory) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*bmc.Error](err); ok {
+		return err
+	}
+	e := &bmc.Error{Op: "store " + d.path, Kind: bmc.KindOverlay, Err: err}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.Err = errors.New("the store is full")
+		e.Hint = "make room, or lower overlay.keep and run: livecd-sync backups prune"
+	case errors.Is(err, syscall.EROFS):
+		e.Err = errors.New("the store is mounted read-only")
+		e.Hint = "remount it for writing, or name another store"
+	case errors.Is(err, fs.ErrPermission):
+		e.Hint = "run livecd-sync as the user that owns the store"
+	case errors.Is(err, fs.ErrNotExist):
+		e.Hint = "see the store's url in the site file, and: livecd-sync backups list"
+	default:
+		e.Hint = "see whether the store's disk or mount is well: dmesg, df"
+	}
+	return e
+}
+
+// List returns the node's backups, newest first.
+func (d *directory) List(ctx context.Context, node string) ([]overlay.Manifest, error) {
+	root, err := d.node(node, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	ids, err := backups(root)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	var list []overlay.Manifest
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return nil, cancelled(ctx)
+		}
+		m, err := d.manifest(root, node, id)
+		if errors.Is(err, fs.ErrNotExist) { // deleted in the meantime
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+func cancelled(ctx context.Context) error {
+	return &bmc.Error{Op: "read the store", Kind: bmc.KindCancelled, Err: context.Cause(ctx), Hint: "run the command again"}
+}
+
+// backups returns the IDs in a node's directory, newest first.
+func backups(root *os.Root) ([]string, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	ids := slices.DeleteFunc(names, func(name string) bool { return !overlay.ValidID(name) })
+	slices.SortFunc(ids, func(a, b string) int { return compareIDs(b, a) })
+	return ids, nil
+}
+
+// compareIDs orders by time, then by suffix as a number.
+func compareIDs(a, b string) int {
+	at, an := splitID(a)
+	bt, bn := splitID(b)
+	return cmp.Or(strings.Compare(at, bt), an-bn)
+}
+
+func splitID(id string) (string, int) {
+	at, suffix, _ := strings.Cut(id, "-")
+	n, _ := strconv.Atoi(suffix) // 0 without one, and ValidID knows the rest
+	return at, n
+}
+
+func (d *directory) manifest(root *os.Root, node, id string) (overlay.Manifest, error) {
+	var m overlay.Manifest
+	if err := d.readJSON(root, path.Join(id, overlay.ManifestFile), &m); err != nil {
+		return m, err
+	}
+	if m.Version != overlay.ManifestVersion || m.ID != id || m.Node != node {
+		return m, &bmc.Error{Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID),
+			Hint: "move the backup out of the store, or use the livecd-sync that wrote it"}
+	}
+	return m, nil
+}
+
+func (d *directory) readJSON(root *os.Root, name string, into any) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return d.explain(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return d.explain(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return &bmc.Error{Op: "read " + path.Join(d.path, path.Base(root.Name()), name), Kind: bmc.KindOverlay,
+			Err: fmt.Errorf("it is damaged: %w", err), Hint: "move it out of the store"}
+	}
+	return nil
+}
+
+// Latest returns the node's newest backup that is not partial.
+func (d *directory) Latest(ctx context.Context, node string) (overlay.Manifest, error) {
+	list, err := d.List(ctx, node)
+	if err != nil {
+		return overlay.Manifest{}, err
+	}
+	for _, m := range list {
+		if !m.Partial {
+			return m, nil
+		}
+	}
+	return overlay.Manifest{}, d.noBackup(node, "")
+}
+
+// Get returns one backup's manifest.
+func (d *directory) Get(_ context.Context, node, id string) (overlay.Manifest, error) {
+	root, err := d.backup(node, id)
+	if err != nil {
+		return overlay.Manifest{}, err
+	}
+	defer root.Close()
+	return d.manifest(root, node, id)
+}
+
+// backup opens the node's directory if it has the backup.
+func (d *directory) backup(node, id string) (*os.Root, error) {
+	if !overlay.ValidID(id) {
+		return nil, d.noBackup(node, id)
+	}
+	root, err := d.node(node, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, d.noBackup(node, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := root.Lstat(id); err != nil {
+		root.Close()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, d.noBackup(node, id)
+		}
+		return nil, d.explain(err)
+	}
+	return root, nil
+}
+
+func (d *directory) noBackup(node, id string) error {
+	e := &bmc.Error{Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
+		Hint: "make one: livecd-sync backup " + node}
+	if id != "" {
+		e.Op = fmt.Sprintf("find backup %q of %s", id, node)
+		e.Hint = "see: livecd-sync backups list -w " + node
+	}
+	return e
+}
+
+// Open opens a backup's archive as it is stored.
+func (d *directory) Open(_ context.Context, node, id string) (io.ReadCloser, error) {
+	root, err := d.backup(node, id)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(path.Join(id, overlay.ArchiveFile))
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	return &reading{File: f, store: d}, nil
+}
+
+// Delete removes a backup. The rename comes first, so that a half-deleted
+// backup is never listed.
+func (d *directory) Delete(_ context.Context, node, id string) error {
+	root, err := d.backup(node, id)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Rename(id, oldPrefix+id); err != nil {
+		return d.explain(err)
+	}
+	if err := syncDir(root, "."); err != nil {
+		return d.explain(err)
+	}
+	return d.explain(root.RemoveAll(oldPrefix + id))
+}
+
+// SetReboot notes that a reset is about to begin.
+func (d *directory) SetReboot(_ context.Context, node string, r overlay.Reboot) error {
+	root, err := d.node(node, true)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	r.Version = overlay.RebootVersion
+	if err := writeJSON(root, hidden+rebootFile, r); err != nil {
+		return d.explain(err)
+	}
+	if err := root.Rename(hidden+rebootFile, rebootFile); err != nil {
+		return d.explain(err)
+	}
+	return d.explain(syncDir(root, "."))
+}
+
+// Reboot returns what SetReboot noted.
+func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool, error) {
+	var r overlay.Reboot
+	root, err := d.node(node, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	defer root.Close()
+	err = d.readJSON(root, rebootFile, &r)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return overlay.Reboot{}, false, nil
+	case err != nil:
+		return r, false, err
+	case r.Version != overlay.RebootVersion:
+		return r, false, &bmc.Error{Op: "read the reboot note of " + node, Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("it is of version %d", r.Version),
+			Hint: "use the livecd-sync that wrote it"}
+	}
+	return r, true, nil
+}
+
+// ClearReboot removes the note.
+func (d *directory) ClearReboot(_ context.Context, node string) error {
+	root, err := d.node(node, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Remove(rebootFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return d.explain(err)
+	}
+	return d.explain(syncDir(root, "."))
+}
