@@ -1,0 +1,206 @@
+// Package bmctest is what every bmc.Client has to do, whatever it speaks and to
+// whatever BMC: a conformance suite to run against each implementation and each
+// behaviour of a BMC.
+//
+// It knows package bmc only. What it needs to see of the machine itself, past
+// the client, comes through the probes of a Harness.
+package bmctest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// A Harness is one machine that is powered on, runs from its disk, holds no
+// media, and whose boot override is idle. Dial and the probes Power, Mounted,
+// Boots and Sessions are needed; a case whose other fields are nil or empty is
+// skipped.
+type Harness struct {
+	// Dial opens a client. The suite closes it.
+	Dial func(t testing.TB) bmc.Client
+	// Images are two URLs that the BMC can mount.
+	Images [2]string
+
+	Power    func() bmc.Power // the truth, which the BMC may lag behind
+	Mounted  func() string    // the image that is truly in the slot, "" for none
+	Boots    func() []string  // what was booted since the start: an image's URL, or "" for the disk
+	Sessions func() int       // sessions open on the BMC
+
+	SetMounted func(image string)    // puts an image in, as somebody else would
+	SetPower   func(bmc.Power)       // presses the power button
+	SetRemote  func(on bool)         // AMI's remote media; nil where there is none
+	Hang       func(writesOnly bool) // from now on, the BMC takes requests and never answers
+	Methods    func() []string       // the HTTP methods of all requests so far
+
+	// BootsDisk is set when the machine is known to boot its disk although the
+	// virtual CD is armed.
+	BootsDisk bool
+	// KeepsOverride is set when the one-time override is known to stay.
+	KeepsOverride bool
+	// EchoesNothing is set when an inserted image reads back without its name.
+	EchoesNothing bool
+
+	// Patience bounds each wait for the machine; 0 is 10 s.
+	Patience time.Duration
+}
+
+// Run runs the suite. open is called once for each case and gives it a machine
+// of its own, which it also cleans up.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h := open(t)
+			if h.Patience == 0 {
+				h.Patience = 10 * time.Second
+			}
+			if c.needs != nil && !c.needs(h) {
+				t.Skip("the harness has no means for this")
+			}
+			s := &suite{T: t, h: h, c: h.Dial(t)}
+			t.Cleanup(func() { s.c.Close(context.WithoutCancel(t.Context())) })
+			c.run(s)
+		})
+	}
+}
+
+var cases = []struct {
+	name  string
+	needs func(Harness) bool
+	run   func(*suite)
+}{
+	{"observe a fresh machine", nil, (*suite).observeFresh},
+	{"observe sends reads only", func(h Harness) bool { return h.Methods != nil }, (*suite).observeReadsOnly},
+	{"observe the system alone", func(h Harness) bool { return h.SetPower != nil }, (*suite).observeSystem},
+	{"insert shows as a match", nil, (*suite).insertMatches},
+	{"insert into a full drive is an error of kind media", nil, (*suite).insertFull},
+	{"insert what others left is an error of kind media", func(h Harness) bool { return h.SetMounted != nil }, (*suite).insertOverOthers},
+	{"eject empties the drive", nil, (*suite).eject},
+	{"eject of an empty drive is no error", nil, (*suite).ejectEmpty},
+	{"eject, then insert another", nil, (*suite).replace},
+	{"arm the virtual CD", nil, (*suite).arm},
+	{"arm twice", nil, (*suite).armTwice},
+	{"power off gracefully", nil, (*suite).powerOffGracefully},
+	{"power off by force", nil, (*suite).powerOffByForce},
+	{"power on", nil, (*suite).powerOn},
+	{"a boot uses the virtual CD and spends the override", nil, (*suite).bootSpendsOverride},
+	{"a boot that is not armed uses the disk", nil, (*suite).bootUnarmed},
+	{"restart boots once", nil, (*suite).restart},
+	{"enable media", func(h Harness) bool { return h.SetRemote != nil }, (*suite).enableMedia},
+	{"close leaves no session", nil, (*suite).closeLeavesNone},
+	{"close after cancellation leaves no session", nil, (*suite).closeAfterCancel},
+	{"a context that has ended ends every call", nil, (*suite).endedContext},
+	{"cancellation ends a call that waits", func(h Harness) bool { return h.Hang != nil }, (*suite).cancelWhileHanging},
+	{"observe times out on a BMC that hangs", func(h Harness) bool { return h.Hang != nil }, (*suite).hangTimesOut},
+	{"a write without an answer is uncertain", func(h Harness) bool { return h.Hang != nil }, (*suite).hangIsUncertain},
+}
+
+type suite struct {
+	*testing.T
+	h Harness
+	c bmc.Client
+}
+
+var armedTargets = []string{"Cd", "UsbCd", "UefiBootNext"}
+
+func (s *suite) observe() bmc.State {
+	s.Helper()
+	st, err := s.c.Observe(s.Context())
+	s.ok("observe", err)
+	return st
+}
+
+func (s *suite) ok(what string, err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatalf("%s: %v", what, err)
+	}
+}
+
+// kind checks that err is a *bmc.Error of a kind, with an operation.
+func (s *suite) kind(what string, err error, want bmc.Kind) {
+	s.Helper()
+	e, ok := errors.AsType[*bmc.Error](err)
+	if !ok {
+		s.Fatalf("%s: got %v (%T), want a *bmc.Error of kind %s", what, err, err, want)
+	}
+	if got := bmc.KindOf(err); got != want {
+		s.Errorf("%s: kind %s, want %s (%v)", what, got, want, err)
+	}
+	if e.Op == "" {
+		s.Errorf("%s: the error does not say what was being done: %v", what, err)
+	}
+}
+
+// until observes until the state is as wanted.
+func (s *suite) until(what string, want func(bmc.State) bool) bmc.State {
+	s.Helper()
+	var last bmc.State
+	s.wait(what, func() bool {
+		last = s.observe()
+		return want(last)
+	}, func() any { return last })
+	return last
+}
+
+// wait polls the machine until it is as wanted.
+func (s *suite) wait(what string, done func() bool, state func() any) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), s.h.Patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.Fatalf("%s: not within %v; at last %+v", what, s.h.Patience, state())
+		}
+	}
+}
+
+func (s *suite) insert(image string) {
+	s.Helper()
+	s.ok("insert", s.c.InsertMedia(s.Context(), image))
+	s.until("the image to show", func(st bmc.State) bool {
+		switch got := st.Media.Compare(image); {
+		case got == bmc.ImageMatch:
+			return true
+		case s.h.EchoesNothing:
+			return got == bmc.ImageUnnamed
+		}
+		return false
+	})
+}
+
+func (s *suite) empty() {
+	s.Helper()
+	s.until("the drive to be empty", func(st bmc.State) bool { return st.Media.Compare("") == bmc.ImageEmpty })
+}
+
+func (s *suite) reset(kind bmc.ResetKind) {
+	s.Helper()
+	s.ok("reset "+string(kind), s.c.Reset(s.Context(), kind))
+}
+
+func (s *suite) powered(want bmc.Power) {
+	s.Helper()
+	s.until("power "+string(want), func(st bmc.State) bool { return st.Power == want })
+	if got := s.h.Power(); got != want {
+		s.Errorf("the BMC says %s, and the machine is %s", want, got)
+	}
+}
+
+func (s *suite) booted(n int) []string {
+	s.Helper()
+	s.wait("a boot", func() bool { return len(s.h.Boots()) >= n }, func() any { return s.h.Boots() })
+	return s.h.Boots()
+}
+
+// read tells whether a method only reads.
+func read(method string) bool { return method == http.MethodGet || method == http.MethodHead }
