@@ -38,6 +38,9 @@ type Profile struct {
 	// SettleSeconds is how long an inserted image needs before the machine may be
 	// powered on.
 	SettleSeconds float64 `json:"settleSeconds"`
+	// Auth is what AuthAuto means for this family; "" is the usual. Lenovo may
+	// unmount what a session mounted when the session ends (vendors.md 3.6).
+	Auth Auth `json:"auth"`
 	// Kinds maps the end of a Redfish MessageId to the kind of error it means.
 	Kinds map[string]Kind `json:"kinds"`
 	// AlreadyEmpty lists the ends of MessageIds by which the BMC refuses an eject

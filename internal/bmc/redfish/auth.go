@@ -23,6 +23,7 @@ type openKey struct{}
 type authorizer struct {
 	cred bmc.Credential
 	mode bmc.Auth
+	auto bmc.Auth // what AuthAuto means for this BMC, by its profile; "" is the usual
 
 	token   string
 	session string // its URI, to be deleted at the end
@@ -49,7 +50,10 @@ func (a *authorizer) wantsSession(r request) bool {
 	if r.open || a.token != "" || a.cred.Username == "" {
 		return false
 	}
-	return a.mode == bmc.AuthSession || a.mode == bmc.AuthAuto && r.writes() && !a.basic
+	if a.mode == bmc.AuthAuto {
+		return !a.basic && a.auto != bmc.AuthBasic && (r.writes() || a.auto == bmc.AuthSession)
+	}
+	return a.mode == bmc.AuthSession
 }
 
 // send sends a request with credentials, and once more when a session had

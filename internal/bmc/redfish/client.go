@@ -149,7 +149,9 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 	if c.topology == nil {
 		c.topology = new(Topology)
 	}
-	c.tree = c.topology.load()
+	if c.tree = c.topology.load(); c.tree != nil {
+		c.auth.auto = c.tree.profile.Auth
+	}
 	tlsConf, err := conf.TLS.config()
 	if err != nil {
 		return nil, err

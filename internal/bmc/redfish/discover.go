@@ -101,6 +101,10 @@ func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
 		return bmc.State{}, err
 	}
 	t.id.Profile = t.profile.Name
+	c.auth.auto = t.profile.Auth
+	if why := t.profile.Lacks; why != "" {
+		return bmc.State{}, unsupported("choose the profile", why, "boot the node another way, or take it out of the site file")
+	}
 	if t.settings, err = c.settingsOf(sys); err != nil {
 		return bmc.State{}, err
 	}

@@ -232,8 +232,9 @@ type way struct {
 }
 
 // insertWays lists how the slot read last can be inserted into, the profile's
-// way first. A PATCH is possible where the BMC says so (Lenovo, vendors.md
-// 3.15 rule 4) or the profile.
+// way first. A PATCH is possible where the profile or the BMC's Allow says so,
+// and where neither speaks, on a slot without any action (Lenovo, vendors.md
+// 3.15 rule 4). A slot with an eject only is not for us (OpenBMC's Proxy, 2.2).
 func (c *Client) insertWays(p bmc.Profile) []way {
 	var ways []way
 	standard, _ := action(c.slot.Actions, "#VirtualMedia.InsertMedia")
@@ -243,7 +244,9 @@ func (c *Client) insertWays(p bmc.Profile) []way {
 	if t := oemAction(c.slot.Actions, c.slot.Oem, ".InsertVirtualMedia"); t != "" {
 		ways = append(ways, way{insertOEM, t})
 	}
-	if p.Insert == insertPatch || p.Insert == insertOEM || strings.Contains(c.allow, http.MethodPatch) {
+	eject, _ := action(c.slot.Actions, "#VirtualMedia.EjectMedia")
+	bare := len(ways) == 0 && eject.Target.v == "" && c.allow == ""
+	if bare || p.Insert == insertPatch || p.Insert == insertOEM || strings.Contains(c.allow, http.MethodPatch) {
 		ways = append(ways, way{insertPatch, c.slotRead})
 	}
 	slices.SortStableFunc(ways, func(a, b way) int {

@@ -2,8 +2,10 @@ package redfish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -108,9 +110,9 @@ func resetType(kind bmc.ResetKind, types []string) schemas.ResetType {
 }
 
 // Reset implements bmc.Actuator. The request is sent once. It is sent again
-// only after an answer that says it was refused because the BMC is busy or the
-// session had ended; after anything that may have acted (no answer, 500, 502,
-// 504) the error is Uncertain.
+// only after an answer that says it was refused because the BMC is busy, and
+// then only if the system, read again, still is not as wanted. After anything
+// that may have acted (no answer, 500, 502, 504) the error is Uncertain.
 func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 	op := "reset (" + string(kind) + ")"
 	if err := c.known(ctx); err != nil {
@@ -126,8 +128,61 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 			return err
 		}
 	}
+	deadline := c.clock.Now().Add(c.timeouts.Busy)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := c.resetOnce(ctx, op, t)
+		e, refused := errors.AsType[*bmc.Error](err)
+		if !refused || e.Kind != bmc.KindBusy || e.Uncertain {
+			return err
+		}
+		wait := max(pause, e.RetryAfter)
+		if c.clock.Now().Add(wait).After(deadline) {
+			return err
+		}
+		if c.clock.Sleep(ctx, wait) != nil {
+			return c.lost(ctx, op, request{method: http.MethodPost, uri: c.tree.reset.target}, false, ctx.Err())
+		}
+		if done, useless := c.held(ctx, kind); done {
+			return nil
+		} else if useless {
+			return err
+		}
+	}
+}
+
+// resetOnce sends the request once, whatever the answer.
+func (c *Client) resetOnce(ctx context.Context, op string, t schemas.ResetType) error {
 	delete(c.etags, c.tree.system)
-	return c.act(ctx, op, c.tree.reset.target, map[string]any{"ResetType": string(t)})
+	body, err := json.Marshal(map[string]any{"ResetType": t})
+	if err != nil {
+		return malformed(op, c.tree.reset.target, "cannot be sent what is wanted: "+err.Error())
+	}
+	a, err := c.askWithin(ctx, op, request{method: http.MethodPost, uri: c.tree.reset.target, body: body}, 0)
+	if err != nil {
+		return err
+	}
+	return c.finish(ctx, op, a)
+}
+
+// held looks at the system after a refused reset: done if the power is as
+// wanted, useless if there is nothing that could be reset. Several BMCs refuse a
+// reset to the state already held, and iLO with the same words as when it is
+// busy (vendors.md 2.7, 3.1).
+func (c *Client) held(ctx context.Context, kind bmc.ResetKind) (done, useless bool) {
+	sys, err := c.readSystem(ctx, c.tree.system)
+	if err != nil {
+		return false, fatal(err)
+	}
+	power, err := powerOf(sys)
+	switch {
+	case err != nil:
+		return false, false
+	case kind == bmc.PowerUp:
+		return power == bmc.PowerOn, false
+	case kind == bmc.Restart:
+		return false, power == bmc.PowerOff
+	}
+	return power == bmc.PowerOff, false
 }
 
 // pushable makes sure that the power button switches on: it is a toggle, and
@@ -192,10 +247,4 @@ func phaseOf(power bmc.Power, s systemDoc) bmc.Phase {
 	// SystemHardwareInitializationComplete says nothing: Supermicro's stays
 	// there while the system runs.
 	return bmc.PhaseUnknown
-}
-
-// uncertain reports whether a write may have acted.
-func uncertain(err error) bool {
-	e, ok := errors.AsType[*bmc.Error](err)
-	return ok && e.Uncertain
 }

@@ -26,6 +26,9 @@ const (
 	// a write that dies on such a connection could not be told from one that
 	// acted.
 	maxIdle = 3 * time.Second
+	// firstPause and lastPause bound how soon a busy BMC is asked again.
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
 )
 
 // host is where a BMC is. Credentials go there and nowhere else.
@@ -281,8 +284,13 @@ func (c *Client) ask(ctx context.Context, op string, r request) (answer, error) 
 	if r.writes() {
 		budget = c.timeouts.Busy
 	}
+	return c.askWithin(ctx, op, r, budget)
+}
+
+// askWithin is ask with another budget for a BMC that is busy; 0 asks once.
+func (c *Client) askWithin(ctx context.Context, op string, r request, budget time.Duration) (answer, error) {
 	deadline := c.clock.Now().Add(budget)
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		a, err := c.send(ctx, op, r)
 		if err != nil {
 			return a, err
