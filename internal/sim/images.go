@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/media"
+	"github.com/livecd-sync/livecd-sync/internal/media/isotest"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// images is the web server that the site's images are on.
+type images struct {
+	server *http.Server
+	done   chan struct{}
+	base   string // http://127.a.b.c[:port]
+
+	mu    sync.Mutex
+	reads map[string]int // range requests by the image's name
+}
+
+// writeImages makes the image files below dir.
+func writeImages(dir string, specs []ImageSpec) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("sim: make the directory for images: %w", err)
+	}
+	for _, s := range specs {
+		if err := writeImage(filepath.Join(dir, s.Name+".iso"), s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeImage(name string, s ImageSpec) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("sim: make image %s: %w", s.Name, err)
+	}
+	defer f.Close()
+	img := isotest.Image{VolumeID: s.VolumeID, Created: s.Created, Size: s.Size}
+	if err := isotest.Write(f, img); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// serveImages serves dir's images at /iso/NAME.iso.
+func serveImages(l net.Listener, dir string) *images {
+	im := &images{done: make(chan struct{}), base: "http://" + strings.TrimSuffix(l.Addr().String(), ":80"), reads: map[string]int{}}
+	files := http.StripPrefix("/iso", http.FileServer(http.Dir(dir)))
+	im.server = &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.URL.Path, "/iso/") || !strings.HasSuffix(r.URL.Path, ".iso") {
+				http.NotFound(w, r)
+				return
+			}
+			if r.Header.Get("Range") != "" {
+				im.mu.Lock()
+				im.reads[strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/iso/"), ".iso")]++
+				im.mu.Unlock()
+			}
+			files.ServeHTTP(w, r)
+		}),
+	}
+	go func() {
+		defer close(im.done)
+		_ = im.server.Serve(l) // ends with close
+	}()
+	return im
+}
+
+func (im *images) close() {
+	_ = im.server.Close()
+	<-im.done
+}
+
+func (im *images) url(name string) string { return im.base + "/iso/" + name + ".iso" }
+
+func (im *images) rangeReads(name string) int {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.reads[name]
+}
+
+// How a virtual drive reads: in pieces, and of a large image the beginning only,
+// since a simulated node does not run what is in it.
+const (
+	readPiece = 64 << 10
+	readLimit = 1 << 20
+)
+
+// drive reads images as a BMC does, from the BMC's own address, so that a web
+// server's log tells who read.
+type drive struct{ client *http.Client }
+
+func newDrive(from netip.Addr) drive {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	return drive{client: &http.Client{
+		Timeout: 15 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true, // nothing is left open when a node is gone
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				host, _, err := net.SplitHostPort(address)
+				if err != nil {
+					return nil, err
+				}
+				if ip, err := netip.ParseAddr(host); (err != nil || !ip.IsLoopback()) && host != "localhost" {
+					return nil, fmt.Errorf("a simulated BMC reaches this machine only, not %s", host)
+				}
+				return dialer.DialContext(ctx, network, address)
+			},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// check is what a BMC reads when it mounts an image: where the volume descriptor
+// should be. What it says is not looked at, as little as real BMCs do.
+func (d drive) check(ctx context.Context, url string) error {
+	_, _, err := d.piece(ctx, url, media.DescriptorOffset, media.SectorSize)
+	return err
+}
+
+// medium is an image as the node that boots it sees it.
+type medium struct {
+	volume site.Volume
+	begin  []byte // its first readLimit bytes
+}
+
+// boot reads an image the way a booting node does.
+func (d drive) boot(ctx context.Context, url string) (medium, error) {
+	var m medium
+	for total := int64(1); int64(len(m.begin)) < min(total, readLimit); {
+		b, size, err := d.piece(ctx, url, int64(len(m.begin)), readPiece)
+		if err != nil {
+			return medium{}, err
+		}
+		if len(b) == 0 {
+			return medium{}, errors.New("the image ends before its size")
+		}
+		m.begin, total = append(m.begin, b...), size
+	}
+	if len(m.begin) < media.DescriptorOffset {
+		return medium{}, media.ErrNotISO
+	}
+	var err error
+	m.volume, err = media.ParseVolume(m.begin[media.DescriptorOffset:])
+	return m, err
+}
+
+// piece reads up to n bytes at offset and tells how long the whole is.
+func (d drive) piece(ctx context.Context, url string, offset, n int64) (b []byte, size int64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+n-1))
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusPartialContent {
+		return nil, 0, fmt.Errorf("%s: %s in answer to a range request", url, resp.Status)
+	}
+	var first, last int64
+	if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size); err != nil || first != offset {
+		return nil, 0, fmt.Errorf("%s: other bytes than asked for", url)
+	}
+	b, err = io.ReadAll(io.LimitReader(resp.Body, n))
+	return b, size, err
+}

@@ -1,0 +1,361 @@
+package sim
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// A Node is one simulated machine with its BMC. Its methods are safe for
+// concurrent use.
+type Node struct {
+	spec    NodeSpec
+	dir     string // the node's directory
+	address netip.Addr
+	bmcAt   netip.Addr
+	cert    certificate
+	login   login
+	drive   drive
+	boots   time.Duration // POST's end to ssh
+
+	machine    *bmcsim.Machine
+	attached   chan struct{} // closed once machine is set
+	server     *http.Server
+	served     chan struct{} // closed once server has ended
+	handshakes atomic.Int64
+
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, with every change below
+	running *system       // nil while nothing runs
+	failed  error         // why the last boot came to nothing
+	started int           // boots that came up
+	cancel  context.CancelFunc
+	booting sync.WaitGroup
+}
+
+// Running is what a node runs.
+type Running string
+
+// What a node may run.
+const (
+	RunningNothing Running = ""     // off, in POST or still booting
+	RunningLive    Running = "live" // the image on the virtual CD
+	RunningDisk    Running = "disk"
+)
+
+// Status is a node at one moment.
+type Status struct {
+	Name       string      `json:"name"`
+	Kind       bmcsim.Kind `json:"kind"`
+	BMC        string      `json:"bmc"` // host:port of the Redfish service
+	SSH        string      `json:"ssh"` // host:port of the ssh server
+	Power      bmc.Power   `json:"power"`
+	Mounted    string      `json:"mounted"` // the URL in the virtual drive
+	Running    Running     `json:"running"`
+	VolumeID   string      `json:"volumeId,omitempty"` // of the live image
+	BootID     string      `json:"bootId,omitempty"`
+	HostKey    string      `json:"hostKey,omitempty"` // SHA256:…
+	Boots      int         `json:"boots"`
+	Resets     int         `json:"resets"`     // resets and power cuts while it was on
+	Handshakes int         `json:"handshakes"` // TLS handshakes begun with the BMC
+	Error      string      `json:"error,omitempty"`
+}
+
+// Name is the node's name in the site file.
+func (n *Node) Name() string { return n.spec.Name }
+
+// Machine is the node's BMC and power: what it does can be changed while it runs.
+func (n *Node) Machine() *bmcsim.Machine { return n.machine }
+
+// Upper is the directory that holds the node's overlay while it runs a live
+// image.
+func (n *Node) Upper() string { return filepath.Join(n.dir, "upper") }
+
+// Handshakes counts the TLS handshakes begun with the node's BMC.
+func (n *Node) Handshakes() int { return int(n.handshakes.Load()) }
+
+// BMCAddress is where the BMC listens, as host:port.
+func (n *Node) BMCAddress() string { return hostPort(n.bmcAt, bmcPort) }
+
+// SSHAddress is where the running node listens, as host:port.
+func (n *Node) SSHAddress() string { return hostPort(n.address, sshPort) }
+
+// PowerCut takes the node's power away; its BMC keeps running.
+func (n *Node) PowerCut() { n.machine.SetPower(bmc.PowerOff) }
+
+// BootID is that of the running system, "" when nothing runs.
+func (n *Node) BootID() string { return n.Status().BootID }
+
+// Boots counts the systems that came up, the first included.
+func (n *Node) Boots() int { return n.Status().Boots }
+
+// Volume is the identity of the live image that runs, or zero.
+func (n *Node) Volume() site.Volume {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running == nil {
+		return site.Volume{}
+	}
+	return n.running.volume
+}
+
+// Status tells how the node is now.
+func (n *Node) Status() Status {
+	s := Status{Name: n.spec.Name, Kind: n.spec.Kind, BMC: n.BMCAddress(), SSH: n.SSHAddress(),
+		Power: n.machine.Power(), Mounted: n.machine.Mounted(), Resets: n.machine.Stats().PowerCycles, Handshakes: n.Handshakes()}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Boots = n.started
+	if n.failed != nil {
+		s.Error = n.failed.Error()
+	}
+	if r := n.running; r != nil {
+		s.Running, s.VolumeID, s.BootID = RunningDisk, r.volume.ID, r.bootID
+		s.HostKey = ssh.FingerprintSHA256(r.sshd.hostKey)
+		if r.live {
+			s.Running = RunningLive
+		}
+	}
+	return s
+}
+
+// Await returns once ok holds. It looks whenever a system has come up or gone
+// down. Its error is ctx's.
+func (n *Node) Await(ctx context.Context, ok func(Status) bool) error {
+	for {
+		n.mu.Lock()
+		changed := n.changed
+		n.mu.Unlock()
+		s := n.Status()
+		if ok(s) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("sim: %s is not as awaited (power %q, runs %q, %d boots): %w", s.Name, s.Power, s.Running, s.Boots, ctx.Err())
+		}
+	}
+}
+
+// signal tells Await. The lock is held by the caller.
+func (n *Node) signal() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// WriteOverlay writes a file into the overlay of a node that runs a live image.
+// name is a path below /; directories are made as needed.
+func (n *Node) WriteOverlay(name, content string) error {
+	return n.inOverlay(name, func(root *os.Root, name string) error {
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		return root.WriteFile(name, []byte(content), 0o644)
+	})
+}
+
+// ReadOverlay reads a file of the overlay of a node that runs a live image.
+func (n *Node) ReadOverlay(name string) (content string, err error) {
+	err = n.inOverlay(name, func(root *os.Root, name string) error {
+		b, err := root.ReadFile(name)
+		content = string(b)
+		return err
+	})
+	return content, err
+}
+
+// inOverlay calls f with the overlay and a name in it; the system neither comes
+// nor goes meanwhile.
+func (n *Node) inOverlay(name string, f func(*os.Root, string) error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running == nil || !n.running.live {
+		return fmt.Errorf("sim: %s runs no live image: it has no overlay now", n.spec.Name)
+	}
+	root, err := os.OpenRoot(n.Upper())
+	if err != nil {
+		return fmt.Errorf("sim: open the overlay of %s: %w", n.spec.Name, err)
+	}
+	defer root.Close()
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if name == "" {
+		return fmt.Errorf("sim: %s: that is the overlay itself, not a file in it", n.spec.Name)
+	}
+	if err := f(root, name); err != nil {
+		return fmt.Errorf("sim: the overlay of %s: %w", n.spec.Name, err)
+	}
+	return nil
+}
+
+// DiskBoot powers the node off and on again, without its CD, and returns once it
+// is up.
+func (n *Node) DiskBoot(ctx context.Context) error {
+	before := n.Boots()
+	n.machine.SetPower(bmc.PowerOff)
+	n.machine.SetOverride(bmc.BootOverride{Target: "None", Enabled: "Disabled"})
+	n.machine.SetPower(bmc.PowerOn)
+	return n.Await(ctx, func(s Status) bool { return s.Boots > before && s.Running == RunningDisk })
+}
+
+// computer is the node as its BMC governs it.
+type computer struct{ *Node }
+
+// Start boots; it returns at once.
+func (c computer) Start(b bmcsim.Boot) {
+	n := c.Node
+	ctx, cancel := context.WithCancel(context.Background())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cancel = cancel
+	n.booting.Go(func() {
+		err := n.boot(ctx, b.Image)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.failed = err
+		n.signal()
+	})
+}
+
+// Shutdown ends what runs.
+func (c computer) Shutdown(off func()) {
+	c.Stop()
+	off()
+}
+
+// Stop ends what runs, or boots, and returns once it is gone.
+func (c computer) Stop() {
+	n := c.Node
+	n.mu.Lock()
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.mu.Unlock()
+	n.booting.Wait()
+	n.mu.Lock()
+	gone := n.running
+	n.running, n.cancel = nil, nil
+	n.signal()
+	n.mu.Unlock()
+	if gone != nil {
+		gone.sshd.stop()
+	}
+}
+
+// boot brings a system up: from the image at the URL, or from the disk.
+func (n *Node) boot(ctx context.Context, image string) error {
+	select {
+	case <-n.attached:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if n.machine.Stats().Boots > 0 { // else it is what runs at the start
+		if err := (bmc.SystemClock{}).Sleep(ctx, n.boots); err != nil {
+			return err
+		}
+	}
+	m, live := n.read(ctx, image)
+	s, err := newSystem(n.spec.Name, n.dir, m, live)
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, n.address, sshPort)
+	if err != nil {
+		return err
+	}
+	if s.sshd, err = startSSH(l, s, n.login); err != nil {
+		_ = l.Close()
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.running, n.failed = s, nil
+	n.started++
+	n.signal()
+	return nil
+}
+
+// read reads the image that is booted. One that cannot be read leaves the node
+// with its disk. A system on the disk sees what is in the drive nevertheless.
+func (n *Node) read(ctx context.Context, image string) (m *medium, live bool) {
+	live = image != ""
+	if !live {
+		image = n.machine.Mounted()
+	}
+	if image == "" {
+		return nil, false
+	}
+	got, err := n.drive.boot(ctx, image)
+	if err != nil {
+		return nil, false
+	}
+	return &got, live
+}
+
+// serveBMC answers Redfish requests on l.
+func (n *Node) serveBMC(l net.Listener) {
+	n.server = &http.Server{
+		Handler:           n.machine.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		Protocols:         new(http.Protocols), // HTTP/1.1, as BMCs speak
+		TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{n.cert.tls},
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				n.handshakes.Add(1)
+				return nil, nil
+			},
+		},
+	}
+	n.server.Protocols.SetHTTP1(true)
+	n.served = make(chan struct{})
+	go func() {
+		defer close(n.served)
+		_ = n.server.ServeTLS(l, "", "") // ends with close
+	}()
+}
+
+// close ends the BMC and what runs.
+func (n *Node) close() {
+	if n.server != nil {
+		_ = n.server.Close()
+		<-n.served
+	}
+	if n.machine != nil {
+		n.machine.Close()
+	}
+	computer{n}.Stop()
+}
+
+// prepare writes what the node's overlay holds at first.
+func (n *Node) prepare() error {
+	for name, content := range n.spec.Initial.Overlay {
+		if err := n.WriteOverlay(name, content); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
