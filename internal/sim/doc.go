@@ -27,8 +27,9 @@
 // outside the node's directory, whatever a symbolic link or an archive says.
 //
 // Everything works for an ordinary user, with two limits that Notes tells of:
-// owners and privileged attributes are not restored, and Gigabyte BMCs, which
-// mount images from port 80 only, need a host that lets users listen there.
+// owners and privileged attributes are not restored, and where users may not
+// listen on port 80, the only one that Gigabyte BMCs mount images from, the site
+// file names a profile for them that allows any.
 //
 // # Control
 //

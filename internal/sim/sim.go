@@ -104,6 +104,7 @@ type Site struct {
 	images  *images
 	control *control
 	notes   []string
+	anyPort bool // images are not on port 80
 	lock    *os.File
 }
 
@@ -287,18 +288,13 @@ func (s *Site) serve(l *listeners) error {
 	return nil
 }
 
-// withoutPort80 replaces the Gigabyte BMCs: they would mount no image of this
-// site, and the planner would rightly refuse to try.
+// withoutPort80 notes what becomes of Gigabyte BMCs. Their rows of profiles.cue
+// refuse an image on another port, so the site file names the row that does not.
 func (s *Site) withoutPort80(why error) {
-	for i := range s.cfg.Nodes {
-		n := &s.cfg.Nodes[i]
-		if n.Kind != bmcsim.Gigabyte {
-			continue
-		}
-		n.Kind, n.Behaviour.RemoteMediaOff = bmcsim.Generic, false
-		s.note(fmt.Sprintf("%s has a generic BMC instead of a Gigabyte one, which mounts images from port 80 only: %v "+
-			"(let users listen there with: sysctl net.ipv4.ip_unprivileged_port_start=80)", n.Name, why))
-	}
+	s.anyPort = true
+	s.note(fmt.Sprintf("images are not on port 80, the only one that Gigabyte BMCs mount from in truth: %v "+
+		"(users may listen there after: sysctl net.ipv4.ip_unprivileged_port_start=80); the site file has "+
+		"bmc.profile: %s for them, which allows any port", why, anyPortProfile))
 }
 
 func (s *Site) note(text string) { s.notes = append(s.notes, text) }

@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -540,11 +539,7 @@ func TestSiteFile(t *testing.T) {
 			t.Errorf("the site file has no %q:\n%s", want, text)
 		}
 	}
-	kinds := []bmcsim.Kind{}
-	for _, n := range s.Nodes() {
-		kinds = append(kinds, n.Machine().Kind())
-	}
-	if !slices.Contains(kinds, bmcsim.Gigabyte) && len(s.Notes()) == 0 {
-		t.Error("the Gigabyte BMCs were replaced and no note says so")
+	if port80 := !strings.Contains(strings.TrimPrefix(s.ImageURL("pit-1.7"), "http://"), ":"); port80 == strings.Contains(text, "profile:") {
+		t.Errorf("images on port 80: %v, but the site file has\n%s", port80, text)
 	}
 }

@@ -18,6 +18,10 @@ const (
 	controlFileName = "control.url"
 )
 
+// anyPortProfile is the row of profiles.cue for a MegaRAC that mounts images from
+// any port.
+const anyPortProfile = "ami-megarac"
+
 // siteFileMark is the first line of a site file that may be overwritten.
 const siteFileMark = "# Made by livecd-sync sim; made anew whenever the simulation starts here.\n"
 
@@ -46,7 +50,7 @@ func (s *Site) writeSiteFile() error {
 	s.siteHead(&b)
 	b.WriteString("\nnodes:\n")
 	for _, n := range s.nodes {
-		n.siteEntry(&b, s.cfg.Want)
+		n.siteEntry(&b, s.cfg.Want, s.anyPort)
 	}
 	return writeFile(s.SiteFile(), b.String())
 }
@@ -93,13 +97,17 @@ defaults:  # every node inherits; a node's own value wins
 
 // siteEntry writes a node's part of the site file. The certificates are told in
 // both ways that suit self-signed ones.
-func (n *Node) siteEntry(b *strings.Builder, want string) {
+func (n *Node) siteEntry(b *strings.Builder, want string, anyPort bool) {
 	trust := fmt.Sprintf("{fingerprint: %q}", n.cert.fingerprint())
 	if n.spec.Kind != bmcsim.ILO5 {
 		trust = fmt.Sprintf("{ca: %q}", certificateFile(n.spec.Name))
 	}
+	profile := ""
+	if anyPort && n.spec.Kind == bmcsim.Gigabyte {
+		profile = ", profile: " + anyPortProfile
+	}
 	fmt.Fprintf(b, "  %s:  # %s\n", strconv.Quote(n.spec.Name), n.spec.Kind)
-	fmt.Fprintf(b, "    bmc: {address: %q, tls: %s}\n", n.BMCAddress(), trust)
+	fmt.Fprintf(b, "    bmc: {address: %q, tls: %s%s}\n", n.BMCAddress(), trust, profile)
 	fmt.Fprintf(b, "    ssh: {address: %q}\n", n.address)
 	if n.spec.Want != "" && n.spec.Want != want {
 		fmt.Fprintf(b, "    image: %s\n", strconv.Quote(n.spec.Want))
