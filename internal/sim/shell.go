@@ -49,10 +49,14 @@ func environment(name string) []string {
 		"SHELL=/bin/sh", "HOSTNAME=" + name}
 }
 
+// language is what scripts are written in. The interpreter knows export and
+// readonly in Bash's grammar only.
+const language = syntax.LangBash
+
 // script runs a script and returns its exit status. When ctx ends, what the
 // script started is killed. name is $0, params are $1 and so on.
 func (sh shell) script(ctx context.Context, source io.Reader, name string, params []string, p process) int {
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangPOSIX)).Parse(source, name)
+	file, err := syntax.NewParser(syntax.Variant(language)).Parse(source, name)
 	if err != nil {
 		fmt.Fprintf(p.err, "sh: %v\n", err)
 		return statusUsage
@@ -74,7 +78,7 @@ func (sh shell) follow(ctx context.Context, source io.Reader, p process) int {
 		return statusUsage
 	}
 	status := 0
-	parser := syntax.NewParser(syntax.Variant(syntax.LangPOSIX))
+	parser := syntax.NewParser(syntax.Variant(language))
 	for stmt, err := range parser.StmtsSeq(source) {
 		if err != nil {
 			fmt.Fprintf(p.err, "sh: %v\n", err)
