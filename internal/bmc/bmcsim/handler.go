@@ -42,6 +42,10 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	m.write(w, r, a, spoil)
+	if do.What == DoHalfBody && a.body != nil {
+		http.NewResponseController(w).Flush() // half of it does reach the client
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func origin(r *http.Request) string {
@@ -223,21 +227,12 @@ func (m *Machine) write(w http.ResponseWriter, r *http.Request, a answer, spoil 
 		body = m.encode(a.body)
 		h.Set("Content-Type", "application/json; charset=utf-8")
 	}
-	half := false
 	if spoil != nil && body != nil {
-		spoilt := spoil(body)
-		half = len(spoilt) < len(body)
-		if half { // the client is promised all of it
-			h.Set("Content-Length", strconv.Itoa(len(body)))
-		}
-		body = spoilt
+		body = spoil(body)
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
 		w.Write(body)
-	}
-	if half {
-		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -80,7 +80,7 @@ func (b *browser) do(ctx context.Context, method, path, body string) reply {
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
 	r := reply{status: res.StatusCode, header: res.Header, body: string(data), bodyErr: err}
-	if json.Unmarshal(data, &r.json) != nil {
+	if len(data) > 1<<20 || json.Unmarshal(data, &r.json) != nil {
 		r.json = nil
 	}
 	return r
