@@ -63,6 +63,9 @@ func (c *Client) send(ctx context.Context, op string, r request) (answer, error)
 	if c.auth.refusal != nil && !r.open {
 		return answer{}, c.auth.refusal
 	}
+	if ctx.Err() != nil { // a login would outlive it
+		return answer{}, c.lost(ctx, op, r, false, ctx.Err())
+	}
 	if c.auth.wantsSession(r) {
 		if err := c.login(ctx); err != nil {
 			return answer{}, err

@@ -169,6 +169,12 @@ func (c *Client) slotKnown(ctx context.Context, op string) error {
 		return err
 	}
 	if c.tree.slot == "" {
+		// It may have been switched on since.
+		if _, err := c.observeMedia(ctx, c.tree); err != nil {
+			return err
+		}
+	}
+	if c.tree.slot == "" {
 		return &bmc.Error{
 			Op: op, Kind: bmc.KindUnsupported, Err: errors.New("the BMC has remote media switched off"),
 			Hint: "switch it on first (the step enable-media, or the BMC's web page)",
@@ -194,10 +200,6 @@ func (c *Client) EnableMedia(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	without := *c.tree
-	without.slot = ""
-	c.tree = &without
-	c.topology.store(c.tree)
 	return c.act(ctx, op, target, map[string]any{"RMediaState": "Enable"})
 }
 
@@ -214,11 +216,15 @@ func (c *Client) target(op, ref string) (string, error) {
 // no If-Match: a BMC that compares it with the action's own URL, or with a
 // resource that changed in between, can only refuse it (vendors.md 7.3 row 8).
 func (c *Client) act(ctx context.Context, op, target string, body map[string]any) error {
+	return c.actUnless(ctx, op, target, body, nil)
+}
+
+func (c *Client) actUnless(ctx context.Context, op, target string, body map[string]any, settled func(context.Context, *bmc.Error) error) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return malformed(op, target, "cannot be sent what is wanted: "+err.Error())
 	}
-	a, err := c.ask(ctx, op, request{method: http.MethodPost, uri: target, body: raw})
+	a, err := c.askUnless(ctx, op, request{method: http.MethodPost, uri: target, body: raw}, settled)
 	if err != nil {
 		return err
 	}
@@ -295,15 +301,44 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 		}
 		next, rest := climb(forms, image, body, err)
 		if next == nil {
-			return err
+			return c.occupied(ctx, err)
 		}
 		body, forms = next, rest
 	}
 }
 
+// occupied looks whether a refused insert was refused because the slot is
+// taken: BMCs have many words for that, and "in use" also means busy.
+func (c *Client) occupied(ctx context.Context, refused error) error {
+	e, ok := errors.AsType[*bmc.Error](refused)
+	if !ok || e.Uncertain || e.Kind != bmc.KindBusy && e.Kind != bmc.KindProtocol {
+		return refused
+	}
+	if _, said := refusalIn(refused); !said || ctx.Err() != nil || c.readSlot(ctx, c.tree.slot) != nil {
+		return refused
+	}
+	m, err := c.mediaOf(c.tree.slot)
+	if err != nil || m.Compare("") == bmc.ImageEmpty {
+		return refused
+	}
+	held := m.Image
+	if held == "" {
+		held = "an image that it does not name"
+	}
+	return &bmc.Error{
+		Op: e.Op, Kind: bmc.KindMedia, Err: fmt.Errorf("the slot %s already holds %s: %w", m.Slot, c.clean(held), e.Err),
+		Hint: "eject it first",
+	}
+}
+
 func (c *Client) insertOnce(ctx context.Context, op string, w way, uri string, body map[string]any) error {
 	if w.name != insertPatch {
-		return c.act(ctx, op, uri, body)
+		return c.actUnless(ctx, op, uri, body, func(ctx context.Context, refused *bmc.Error) error {
+			if err := c.occupied(ctx, refused); bmc.KindOf(err) == bmc.KindMedia {
+				return err
+			}
+			return nil
+		})
 	}
 	a, err := c.patch(ctx, op, uri, body)
 	if err != nil {
@@ -396,16 +431,25 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 		err = c.ejectByPatch(ctx, op)
 	}
 	c.slotRead = "" // its actions may be others now
-	if r, ok := refusalIn(err); ok && c.wasEmpty(r.messages) {
+	if r, ok := refusalIn(err); ok && r.status < 500 && c.wasEmpty(ctx, r.messages) {
 		return nil
 	}
 	return err
 }
 
-func (c *Client) wasEmpty(ms messages) bool {
-	return slices.ContainsFunc(ms, func(m message) bool {
-		return slices.Contains(c.tree.profile.AlreadyEmpty, m.name())
-	})
+// wasEmpty tells whether an eject was refused for want of anything to eject: by
+// what the BMC says, else by looking.
+func (c *Client) wasEmpty(ctx context.Context, ms messages) bool {
+	for _, m := range ms {
+		if slices.Contains(c.tree.profile.AlreadyEmpty, m.name()) {
+			return true
+		}
+	}
+	if c.readSlot(ctx, c.tree.slot) != nil {
+		return false
+	}
+	m, err := c.mediaOf(c.tree.slot)
+	return err == nil && m.Compare("") == bmc.ImageEmpty
 }
 
 func (c *Client) ejectByPatch(ctx context.Context, op string) error {

@@ -3,7 +3,6 @@ package redfish
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -128,61 +127,41 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 			return err
 		}
 	}
-	deadline := c.clock.Now().Add(c.timeouts.Busy)
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := c.resetOnce(ctx, op, t)
-		e, refused := errors.AsType[*bmc.Error](err)
-		if !refused || e.Kind != bmc.KindBusy || e.Uncertain {
-			return err
-		}
-		wait := max(pause, e.RetryAfter)
-		if c.clock.Now().Add(wait).After(deadline) {
-			return err
-		}
-		if c.clock.Sleep(ctx, wait) != nil {
-			return c.lost(ctx, op, request{method: http.MethodPost, uri: c.tree.reset.target}, false, ctx.Err())
-		}
-		if done, useless := c.held(ctx, kind); done {
-			return nil
-		} else if useless {
-			return err
-		}
-	}
-}
-
-// resetOnce sends the request once, whatever the answer.
-func (c *Client) resetOnce(ctx context.Context, op string, t schemas.ResetType) error {
-	delete(c.etags, c.tree.system)
 	body, err := json.Marshal(map[string]any{"ResetType": t})
 	if err != nil {
 		return malformed(op, c.tree.reset.target, "cannot be sent what is wanted: "+err.Error())
 	}
-	a, err := c.askWithin(ctx, op, request{method: http.MethodPost, uri: c.tree.reset.target, body: body}, 0)
+	delete(c.etags, c.tree.system)
+	r := request{method: http.MethodPost, uri: c.tree.reset.target, body: body}
+	a, err := c.askUnless(ctx, op, r, func(ctx context.Context, refused *bmc.Error) error {
+		return c.held(ctx, kind, refused)
+	})
 	if err != nil {
 		return err
 	}
 	return c.finish(ctx, op, a)
 }
 
-// held looks at the system after a refused reset: done if the power is as
-// wanted, useless if there is nothing that could be reset. Several BMCs refuse a
-// reset to the state already held, and iLO with the same words as when it is
-// busy (vendors.md 2.7, 3.1).
-func (c *Client) held(ctx context.Context, kind bmc.ResetKind) (done, useless bool) {
+// held looks at the system after a refused reset: errHeld if the power is as
+// wanted, the refusal if there is nothing that could be reset. Several BMCs
+// refuse a reset to the state already held, and iLO with the same words as when
+// it is busy (vendors.md 2.7, 3.1).
+func (c *Client) held(ctx context.Context, kind bmc.ResetKind, refused *bmc.Error) error {
 	sys, err := c.readSystem(ctx, c.tree.system)
 	if err != nil {
-		return false, fatal(err)
+		return err
 	}
 	power, err := powerOf(sys)
 	switch {
 	case err != nil:
-		return false, false
-	case kind == bmc.PowerUp:
-		return power == bmc.PowerOn, false
-	case kind == bmc.Restart:
-		return false, power == bmc.PowerOff
+		return err
+	case kind == bmc.PowerUp && power == bmc.PowerOn,
+		(kind == bmc.ForceOff || kind == bmc.GracefulShutdown) && power == bmc.PowerOff:
+		return errHeld
+	case kind == bmc.Restart && power == bmc.PowerOff:
+		return refused
 	}
-	return power == bmc.PowerOff, false
+	return nil
 }
 
 // pushable makes sure that the power button switches on: it is a toggle, and

@@ -280,15 +280,20 @@ func (c *Client) brokenBody(ctx context.Context, op string, r request, a answer)
 // ask sends a request and gives its answer if that is a success. Logging in,
 // and waiting while the BMC is busy, happen in here. The error is a *bmc.Error.
 func (c *Client) ask(ctx context.Context, op string, r request) (answer, error) {
+	return c.askUnless(ctx, op, r, nil)
+}
+
+// errHeld ends the waiting for a busy BMC: what was asked for is so already.
+var errHeld = errors.New("the machine is as wanted already")
+
+// askUnless is ask for requests that must not be repeated blindly: before each
+// repetition, settled looks at the machine. Its error ends the waiting, errHeld
+// with the empty answer as a success.
+func (c *Client) askUnless(ctx context.Context, op string, r request, settled func(context.Context, *bmc.Error) error) (answer, error) {
 	budget := c.timeouts.BusyRead
 	if r.writes() {
 		budget = c.timeouts.Busy
 	}
-	return c.askWithin(ctx, op, r, budget)
-}
-
-// askWithin is ask with another budget for a BMC that is busy; 0 asks once.
-func (c *Client) askWithin(ctx context.Context, op string, r request, budget time.Duration) (answer, error) {
 	deadline := c.clock.Now().Add(budget)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		a, err := c.send(ctx, op, r)
@@ -305,6 +310,14 @@ func (c *Client) askWithin(ctx context.Context, op string, r request, budget tim
 		}
 		if c.clock.Sleep(ctx, wait) != nil {
 			return a, c.lost(ctx, op, r, false, ctx.Err())
+		}
+		if settled == nil {
+			continue
+		}
+		if err := settled(ctx, e); errors.Is(err, errHeld) {
+			return answer{}, nil
+		} else if err != nil {
+			return a, err
 		}
 	}
 }
