@@ -37,12 +37,16 @@ func (m *messages) Write(p []byte) (int, error) {
 	}
 }
 
+// flush notes a line, unless it says nothing: tar's last one, and that xargs
+// finds no /dev/null for its children's input in the merged view, where devtmpfs
+// is not mounted; it then closes their input, which does as well.
 func (m *messages) flush() {
 	line := Printable(string(m.line))
 	overlong := m.overlong
 	m.line, m.overlong = m.line[:0], false
 	line = strings.TrimPrefix(line, "tar: ")
-	if line == "" || strings.HasPrefix(line, "Exiting with failure status") {
+	if line == "" || strings.HasPrefix(line, "Exiting with failure status") ||
+		strings.HasPrefix(line, "xargs: ") && strings.Contains(line, "/dev/null") {
 		return
 	}
 	// An overlong line has an overlong name in it, so what it says of the file
