@@ -62,6 +62,7 @@ type Behaviour struct {
 	// NoMediaTypes leaves MediaTypes out of the slots (2.2; always with Gigabyte).
 	NoMediaTypes bool
 	// MediaByPatch offers no actions on the slots: they are PATCHed (2.3, Lenovo).
+	// The iLOs take such a PATCH always, besides their actions (3.1).
 	MediaByPatch bool
 	// EjectActionVanishes offers EjectMedia only while Inserted (2.4, Supermicro).
 	EjectActionVanishes bool
@@ -75,6 +76,8 @@ type Behaviour struct {
 	RedirectionStatus bool
 	// HTTPOnly refuses https images with ActionParameterValueFormatError (3.2).
 	HTTPOnly bool
+	// HTTPSOnly refuses http images likewise (3.3).
+	HTTPSOnly bool
 	// BodyRequired refuses a POST to an action without a JSON body with 415 (2.4,
 	// always so with the iLOs).
 	BodyRequired bool
@@ -145,6 +148,9 @@ type Behaviour struct {
 	// SessionIdle is how long a session lives unused; 0 is for ever (2.7). It
 	// leaves a client with a 401 in the middle of a wait.
 	SessionIdle time.Duration
+	// BasicOpensSession makes each request with Basic authentication open a session
+	// of its own, which stays for SessionIdle (3.1, sessions).
+	BasicOpensSession bool
 	// NoToken creates sessions without telling their token (7.3, row 14).
 	NoToken bool
 	// NoBasic refuses Basic authentication: sessions only.

@@ -196,6 +196,13 @@ var mediaCases = []behaviourCase{
 		b.ok(b.patch(genSlot, `{"Image":null}`))
 		b.equal(b.get(genSlot), "Inserted", false)
 	}},
+	{"MediaByPatch", "ilo", running(ilo(B{})), func(b *browser) {
+		b.want(b.patch(iloSlot, `{"WriteProtected":true}`), 400, "PropertyMissing")
+		b.ok(b.patch(iloSlot, `{"Image":null,"Inserted":false}`))
+		b.equal(b.get(iloSlot), "Inserted", false)
+		b.ok(b.patch(iloSlot, `{"Image":"`+image+`"}`))
+		b.equal(b.get(iloSlot), "Image", image)
+	}},
 	{"MediaByPatch", "off", generic(B{}), func(b *browser) {
 		b.want(b.patch(genSlot, insertBody), 400, "PropertyNotWritable")
 	}},
@@ -225,6 +232,10 @@ var mediaCases = []behaviourCase{
 	{"HTTPOnly", "", ami(B{HTTPOnly: true}), func(b *browser) {
 		b.want(b.post(amiInsert, `{"Image":"https://192.0.2.1/iso/one.iso"}`), 400, "ActionParameterValueFormatError")
 		b.ok(b.post(amiInsert, insertBody))
+	}},
+	{"HTTPSOnly", "", generic(B{HTTPSOnly: true}), func(b *browser) {
+		b.want(b.post(genInsert, insertBody), 400, "ActionParameterValueFormatError")
+		b.ok(b.post(genInsert, `{"Image":"https://192.0.2.1/iso/one.iso"}`))
 	}},
 	{"BodyRequired", "", running(generic(B{BodyRequired: true})), func(b *browser) {
 		b.want(b.post(genEject, ""), 415, "")
@@ -449,6 +460,11 @@ var loginCases = []behaviourCase{
 		b.ok(b.get(iloSystem))
 		b.m.EndSessions()
 		b.want(b.get(iloSystem), 401, "NoValidSession")
+	}},
+	{"BasicOpensSession", "", ilo(B{BasicOpensSession: true, SessionLimit: 2, SessionIdle: time.Hour}), func(b *browser) {
+		b.ok(b.get(iloSystem))
+		b.ok(b.get(iloSystem))
+		b.want(b.get(iloSystem), 503, "SessionLimitExceeded")
 	}},
 	{"NoToken", "", ilo(B{NoToken: true}), func(b *browser) {
 		r := b.want(b.post("/SessionService/Sessions", logIn), 201, "")

@@ -23,6 +23,31 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// TestConformanceOfBehaviours runs it where the BMC misbehaves.
+func TestConformanceOfBehaviours(t *testing.T) {
+	for name, c := range map[string]struct {
+		behaviour bmcsim.Behaviour
+		adapt     func(*bmctest.Harness)
+	}{
+		"tasks and lags": {bmcsim.Behaviour{InsertTask: bmcsim.TaskLocation, EjectTask: bmcsim.TaskLocation, InsertLags: true, EjectLags: true, PowerLags: true}, nil},
+		"power in steps": {bmcsim.Behaviour{PowerTransitions: true, RefuseSameState: true}, nil},
+		"blank echo":     {bmcsim.Behaviour{Echo: bmcsim.EchoBlank}, func(h *bmctest.Harness) { h.EchoesNothing = true }},
+		"stuck override": {bmcsim.Behaviour{OverrideStays: true}, func(h *bmctest.Harness) { h.KeepsOverride = true }},
+		"Cd is ignored":  {bmcsim.Behaviour{IgnoreCd: true}, func(h *bmctest.Harness) { h.BootsDisk = true }},
+		"UsbCd":          {bmcsim.Behaviour{UsbCd: true, FullBoot: true}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bmctest.Run(t, func(t *testing.T) bmctest.Harness {
+				h := memHarness(t, bmcsim.Generic, c.behaviour)
+				if c.adapt != nil {
+					c.adapt(&h)
+				}
+				return h
+			})
+		})
+	}
+}
+
 func memHarness(t *testing.T, k bmcsim.Kind, b bmcsim.Behaviour) bmctest.Harness {
 	boots := &boots{}
 	m := bmcsim.New(bmcsim.Config{Kind: k, Host: boots, Behaviour: b})

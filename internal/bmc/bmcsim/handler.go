@@ -201,7 +201,11 @@ func (m *Machine) authenticate(r *http.Request) error {
 	if !ok || m.behaviour.NoBasic {
 		return m.kind.refuse("NoValidSession")
 	}
-	return m.login(username, password)
+	err := m.login(username, password)
+	if err == nil && m.behaviour.BasicOpensSession {
+		_, err = m.openSession()
+	}
+	return err
 }
 
 func authOf(r *http.Request) string {

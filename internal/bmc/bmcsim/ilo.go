@@ -16,7 +16,7 @@ var ilo5 = kind{
 	bootTargets: []string{"None", "Cd", "Hdd", "Usb", "SDCard", "Utilities", "Diags", "BiosSetup", "Pxe", "UefiShell", "UefiHttp", "UefiTarget"},
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "GracefulRestart"},
-	tellsPost:   true, etags: true,
+	tellsPost:   true, etags: true, patchMedia: true,
 	always:       Behaviour{BodyRequired: true, RefuseEmptyEject: true, BootRefusedInPost: true, RefuseSameState: true},
 	dressRoot:    func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 5", "2.46")} },
 	dressSystem:  func(d doc, v view) { d["Oem"] = doc{"Hpe": iloPost(v)} },
@@ -36,7 +36,7 @@ var ilo4 = kind{
 	bootTargets: []string{"None", "Cd", "Hdd", "Usb", "Utilities", "Diags", "BiosSetup", "Pxe", "UefiShell", "UefiTarget"},
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "ForceRestart", "Nmi", "GracefulShutdown"},
-	tellsPost:   true, etags: true,
+	tellsPost:   true, etags: true, patchMedia: true,
 	always:       Behaviour{BodyRequired: true, RefuseEmptyEject: true, BootRefusedInPost: true, RefuseSameState: true},
 	dressRoot:    func(d doc, v view) { d["Oem"] = doc{"Hp": iloRootOem("iLO 4", "2.73")} },
 	dressSystem:  func(d doc, v view) { d["Oem"] = doc{"Hp": iloPost(v)} },
@@ -133,7 +133,7 @@ func (p nextCDPatch) value() *bool {
 // was about that.
 func (m *Machine) patchOemSlot(body []byte) (bool, error) {
 	var p nextCDPatch
-	if !m.kind.tellsPost || json.Unmarshal(body, &p) != nil || p.value() == nil {
+	if !m.kind.patchMedia || json.Unmarshal(body, &p) != nil || p.value() == nil {
 		return false, nil
 	}
 	return true, m.patchNextCD(*p.value())

@@ -27,6 +27,7 @@ type kind struct {
 	resetTypes  []string
 	tellsPost   bool
 	oemMedia    bool // no standard actions on the slots
+	patchMedia  bool // Image and Inserted of the CD slot are writable
 	etags       bool
 	always      Behaviour
 

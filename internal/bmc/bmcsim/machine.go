@@ -34,7 +34,8 @@ type Boot struct {
 
 // A Host is the computer that a BMC governs. Its methods are called without the
 // machine's lock, one at a time and in the order of events; they may call the
-// machine's methods, but not Close.
+// machine's methods, but not Close. None may wait for the host to get anywhere:
+// the next event is told only when it has returned.
 type Host interface {
 	// Start is called when POST has ended: boot from this.
 	Start(Boot)

@@ -143,7 +143,7 @@ func (m *Machine) mountable(image string) bool {
 	if err != nil || u.Host == "" {
 		return false
 	}
-	return u.Scheme == "http" || u.Scheme == "https" && !m.quirks().HTTPOnly
+	return u.Scheme == "http" && !m.behaviour.HTTPSOnly || u.Scheme == "https" && !m.behaviour.HTTPOnly
 }
 
 // mount ends an insert: it reads the image, if there is a way to, and puts it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,8 @@ func (m *Machine) view() view {
 	for _, t := range m.tasks {
 		v.tasks = append(v.tasks, t.path())
 	}
+	slices.Sort(v.sessions)
+	slices.Sort(v.tasks)
 	return v
 }
 
@@ -211,26 +214,28 @@ func (m *Machine) patchSystem(c *call) (*task, error) {
 	return nil, m.patchBoot(*body.Boot)
 }
 
-// patchSlot changes the CD slot: Lenovo's way to insert and eject, and iLO's
-// BootOnNextServerReset.
+// patchSlot changes the CD slot: Lenovo's way to insert and eject, which iLO
+// takes as well, and iLO's BootOnNextServerReset.
 func (m *Machine) patchSlot(c *call) (*task, error) {
 	if oem, err := m.patchOemSlot(c.body); oem {
 		return nil, err
 	}
-	if !m.behaviour.MediaByPatch {
-		return nil, m.kind.refuse("PropertyNotWritable", "Image")
-	}
-	var body struct {
-		Image    *string
-		Inserted *bool
-	}
+	var body map[string]any
 	if json.Unmarshal(c.body, &body) != nil {
 		return nil, m.kind.refuse("MalformedJSON")
 	}
-	if body.Image == nil || body.Inserted != nil && !*body.Inserted {
+	image, hasImage := body["Image"]
+	inserted, hasInserted := body["Inserted"]
+	switch {
+	case !m.behaviour.MediaByPatch && !m.kind.patchMedia:
+		return nil, m.kind.refuse("PropertyNotWritable", "Image")
+	case !hasImage && !hasInserted:
+		return nil, m.kind.refuse("PropertyMissing", "Image")
+	case hasInserted && inserted != true, hasImage && image == nil:
 		return m.eject()
 	}
-	return m.insert(*body.Image)
+	url, _ := image.(string)
+	return m.insert(url)
 }
 
 func (m *Machine) postReset(c *call) answer {
