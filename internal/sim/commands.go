@@ -94,7 +94,7 @@ func (sh shell) copyOut(name string, p process) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(real, os.O_RDONLY|openNoFollow, 0)
+	f, err := os.OpenFile(real, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return virtual(err, name)
 	}

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openNoFollow is for names that view resolved: a symbolic link at their end was
-// put there since.
-const openNoFollow = unix.O_NOFOLLOW
+// openFlags are for names that view resolved. A symbolic link at their end was
+// put there since; a FIFO must not block this process for ever.
+const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 // writing is every way to change a file system that Landlock knows, by the
 // version of its ABI that brought it (landlock(7)).

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,5 +38,15 @@ func TestNothingLeavesTheNodesDirectory(t *testing.T) {
 	_, _, status := run(t, s, n, "cd / && tar xf -", &archive)
 	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 || status == 0 {
 		t.Errorf("tar wrote outside: %v, %v, status %d", left, err, status)
+	}
+}
+
+func TestFIFODoesNotBlock(t *testing.T) {
+	s, n := one(t, sim.NodeSpec{Initial: live()})
+	if err := unix.Mkfifo(filepath.Join(n.Upper(), "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustRun(t, s, n, "cat /fifo; cat </fifo", nil); got != "" {
+		t.Errorf("a FIFO without a writer gives %q", got)
 	}
 }

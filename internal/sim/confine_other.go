@@ -4,7 +4,7 @@ package sim
 
 import "os/exec"
 
-const openNoFollow = 0
+const openFlags = 0
 
 // startConfined starts cmd. There is no Landlock here: the names among its
 // arguments are all that keeps it in dir.

@@ -3,32 +3,28 @@ package sim
 import (
 	"crypto/rand"
 	"encoding/json"
-	"io"
-	"log"
 	"net"
 	"net/http"
-	"time"
 )
 
 // control is the HTTP API for scripts; the package documentation has its
 // requests.
 type control struct {
-	url    string
-	mux    *http.ServeMux
-	server *http.Server
-	done   chan struct{}
+	*web
+	url string
 }
 
 // maxControlBody bounds what a request may bring, in bytes.
 const maxControlBody = 16 << 20
 
 func serveControl(l net.Listener, s *Site) *control {
-	c := &control{mux: http.NewServeMux(), done: make(chan struct{})}
+	c := &control{}
+	mux := http.NewServeMux()
 	// Any web page that is open in the user's browser can send requests here; none
 	// can guess this.
 	prefix := "/" + rand.Text() + "/"
 	c.url = "http://" + l.Addr().String() + prefix
-	c.mux.HandleFunc("GET "+prefix+"nodes", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+prefix+"nodes", func(w http.ResponseWriter, _ *http.Request) {
 		all := []Status{}
 		for _, n := range s.nodes {
 			all = append(all, n.Status())
@@ -36,7 +32,7 @@ func serveControl(l net.Listener, s *Site) *control {
 		writeJSON(w, all)
 	})
 	handle := func(method, path string, f func(*Node, http.ResponseWriter, *http.Request)) {
-		c.mux.HandleFunc(method+" "+prefix+"nodes/{name}"+path, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc(method+" "+prefix+"nodes/{name}"+path, func(w http.ResponseWriter, r *http.Request) {
 			n := s.Node(r.PathValue("name"))
 			if n == nil {
 				http.Error(w, "there is no node "+r.PathValue("name"), http.StatusNotFound)
@@ -51,20 +47,8 @@ func serveControl(l net.Listener, s *Site) *control {
 	handle("POST", "/cut", (*Node).controlCut)
 	handle("POST", "/disk-boot", (*Node).controlDiskBoot)
 	handle("POST", "/behaviour", (*Node).controlBehaviour)
-	c.server = &http.Server{Handler: c, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-	go func() {
-		defer close(c.done)
-		_ = c.server.Serve(l) // ends with close
-	}()
+	c.web = serveWeb(l, mux, nil)
 	return c
-}
-
-// ServeHTTP answers a request.
-func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.mux.ServeHTTP(w, r) }
-
-func (c *control) close() {
-	_ = c.server.Close()
-	<-c.done
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -17,20 +17,21 @@ import (
 // counts as one: what is no name resolves to itself.
 type hostTool struct {
 	keepLinks bool     // a link that is named is meant itself, not what it leads to
+	binary    bool     // writes contents of files, and no names
 	skip      int      // so many operands come first that are no names: a pattern
 	options   []string // "if=": options whose value is a name
 }
 
 // hostTools are the commands of this machine that nodes may run.
 var hostTools = map[string]hostTool{
-	"tar":  {keepLinks: true, options: []string{"--directory=", "--file=", "--files-from=", "--exclude-from="}},
-	"dd":   {options: []string{"if=", "of="}},
+	"tar":  {keepLinks: true, binary: true, options: []string{"--directory=", "--file=", "--files-from=", "--exclude-from="}},
+	"dd":   {binary: true, options: []string{"if=", "of="}},
 	"find": {keepLinks: true}, "stat": {keepLinks: true}, "rm": {keepLinks: true}, "mv": {keepLinks: true},
 	"ls": {keepLinks: true}, "ln": {keepLinks: true}, "readlink": {keepLinks: true}, "rmdir": {keepLinks: true},
 	"cp": {keepLinks: true}, "getfattr": {keepLinks: true}, "setfattr": {keepLinks: true},
-	"mkdir": {}, "touch": {}, "chmod": {skip: 1}, "chown": {skip: 1}, "truncate": {}, "mkfifo": {}, "du": {}, "df": {},
-	"od": {}, "head": {}, "tail": {}, "wc": {}, "sort": {}, "uniq": {}, "cmp": {}, "tee": {}, "base64": {},
-	"sha256sum": {}, "zstd": {}, "gzip": {}, "grep": {skip: 1}, "cut": {}, "tr": {skip: 2},
+	"mkdir": {}, "touch": {}, "chmod": {skip: 1}, "chown": {skip: 1}, "truncate": {}, "du": {}, "df": {},
+	"od": {binary: true}, "head": {binary: true}, "tail": {binary: true}, "wc": {}, "sort": {binary: true}, "uniq": {binary: true}, "cmp": {}, "tee": {binary: true}, "base64": {binary: true},
+	"sha256sum": {}, "zstd": {binary: true}, "gzip": {binary: true}, "grep": {skip: 1}, "cut": {binary: true}, "tr": {skip: 2, binary: true},
 	"basename": {skip: 2}, "dirname": {skip: 1}, "date": {skip: 1}, "sleep": {skip: 1},
 }
 
@@ -74,7 +75,11 @@ func (sh shell) host(ctx context.Context, tool hostTool, p process) int {
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Args = append([]string{name}, args...)
 	cmd.Dir, cmd.Env = dir, hostEnvironment(p.env)
-	cmd.Stdout, cmd.Stderr = p.out, p.err
+	out, errs := sh.view.nodeNames(p.out), sh.view.nodeNames(p.err)
+	cmd.Stdout, cmd.Stderr = out, errs
+	if tool.binary {
+		cmd.Stdout = p.out
+	}
 	if p.in != nil { // a nil *os.File in the interface would be no nil
 		cmd.Stdin = p.in
 	}
@@ -84,7 +89,11 @@ func (sh shell) host(ctx context.Context, tool hostTool, p process) int {
 	if err := startConfined(cmd, sh.system.dir); err != nil {
 		return p.fail(126, "%v", err)
 	}
-	return exitStatus(cmd.Wait())
+	status := exitStatus(cmd.Wait())
+	if err := errors.Join(out.flush(), errs.flush()); err != nil {
+		return p.fail(1, "%v", err)
+	}
+	return status
 }
 
 // isSymbolic tells whether an argument makes ln write a symbolic link.
@@ -117,16 +126,9 @@ func hostEnvironment(env []string) []string {
 // asUser takes out of a tar command line what only root can do. An ordinary user
 // runs a simulated site in which all files are the user's own.
 func asUser(args []string) []string {
-	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool {
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool {
 		return strings.HasPrefix(a, "--xattrs") || a == "--acls" || a == "--selinux" || a == "--same-owner"
 	})
-	for i, a := range args {
-		if i == 0 && !strings.HasPrefix(a, "-") {
-			continue // the old style: tar xpf -
-		}
-		return slices.Insert(args, i, "--no-same-owner")
-	}
-	return args
 }
 
 // translate turns the names among the arguments into this machine's. A name that

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,9 +21,8 @@ import (
 
 // images is the web server that the site's images are on.
 type images struct {
-	server *http.Server
-	done   chan struct{}
-	base   string // http://127.a.b.c[:port]
+	*web
+	base string // http://127.a.b.c[:port]
 
 	mu    sync.Mutex
 	reads map[string]int // range requests by the image's name
@@ -58,34 +56,22 @@ func writeImage(name string, s ImageSpec) error {
 
 // serveImages serves dir's images at /iso/NAME.iso.
 func serveImages(l net.Listener, dir string) *images {
-	im := &images{done: make(chan struct{}), base: "http://" + strings.TrimSuffix(l.Addr().String(), ":80"), reads: map[string]int{}}
+	im := &images{base: "http://" + strings.TrimSuffix(l.Addr().String(), ":80"), reads: map[string]int{}}
 	files := http.StripPrefix("/iso", http.FileServer(http.Dir(dir)))
-	im.server = &http.Server{
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !strings.HasPrefix(r.URL.Path, "/iso/") || !strings.HasSuffix(r.URL.Path, ".iso") {
-				http.NotFound(w, r)
-				return
-			}
-			if r.Header.Get("Range") != "" {
-				im.mu.Lock()
-				im.reads[strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/iso/"), ".iso")]++
-				im.mu.Unlock()
-			}
-			files.ServeHTTP(w, r)
-		}),
-	}
-	go func() {
-		defer close(im.done)
-		_ = im.server.Serve(l) // ends with close
-	}()
+	im.web = serveWeb(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, isImage := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/iso/"), ".iso")
+		if !isImage || !plainName.MatchString(name) {
+			http.NotFound(w, r)
+			return
+		}
+		if r.Header.Get("Range") != "" {
+			im.mu.Lock()
+			im.reads[name]++
+			im.mu.Unlock()
+		}
+		files.ServeHTTP(w, r)
+	}), nil)
 	return im
-}
-
-func (im *images) close() {
-	_ = im.server.Close()
-	<-im.done
 }
 
 func (im *images) url(name string) string { return im.base + "/iso/" + name + ".iso" }

@@ -5,11 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path"
@@ -40,8 +37,7 @@ type Node struct {
 
 	machine    *bmcsim.Machine
 	attached   chan struct{} // closed once machine is set
-	server     *http.Server
-	served     chan struct{} // closed once server has ended
+	redfish    *web
 	handshakes atomic.Int64
 
 	mu      sync.Mutex
@@ -317,36 +313,19 @@ func (n *Node) read(ctx context.Context, image string) (m *medium, live bool) {
 
 // serveBMC answers Redfish requests on l.
 func (n *Node) serveBMC(l net.Listener) {
-	n.server = &http.Server{
-		Handler:           n.machine.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0),
-		Protocols:         new(http.Protocols), // HTTP/1.1, as BMCs speak
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{n.cert.tls},
-			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-				n.handshakes.Add(1)
-				return nil, nil
-			},
+	n.redfish = serveWeb(l, n.machine.Handler(), &tls.Config{
+		Certificates: []tls.Certificate{n.cert.tls},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			n.handshakes.Add(1)
+			return nil, nil
 		},
-	}
-	n.server.Protocols.SetHTTP1(true)
-	n.served = make(chan struct{})
-	go func() {
-		defer close(n.served)
-		_ = n.server.ServeTLS(l, "", "") // ends with close
-	}()
+	})
 }
 
 // close ends the BMC and what runs.
 func (n *Node) close() {
-	if n.server != nil {
-		_ = n.server.Close()
-		<-n.served
-	}
-	if n.machine != nil {
-		n.machine.Close()
-	}
+	n.redfish.close()
+	n.machine.Close()
 	computer{n}.Stop()
 }
 

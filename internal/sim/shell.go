@@ -160,7 +160,7 @@ func (sh shell) open(ctx context.Context, name string, flag int, perm os.FileMod
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(real, flag|openNoFollow, perm)
+	f, err := os.OpenFile(real, flag|openFlags, perm)
 	if err != nil {
 		return nil, virtual(err, name)
 	}

@@ -188,6 +188,9 @@ func TestScripts(t *testing.T) {
 		{"nice", "polite='ionice -c 2 -n 7 nice -n 10'; exec $polite echo hi", "", "hi\n"},
 		{"unshare builtin", "unshare -m true && echo ok", "", "ok\n"},
 		{"umask", "umask 077; echo ok", "", "ok\n"},
+		{"names are the node's", "find /etc /run/overlay -name 'motd' -o -name rw; cd /srv; stat -c %n /srv/a*; readlink -f /srv; tar cf - /nosuch 2>&1 >/dev/null | head -n 1", "",
+			"/etc/motd\n/run/overlay/overlayfs/rw\n/srv/a b\n/srv\ntar: Removing leading `/' from member names\n"},
+		{"xargs tar", "xargs tar -cf /tmp/x.tar -C /proc -- && tar tf /tmp/x.tar", "cmdline", "cmdline\n"},
 		{"sh -s", "sh -s a b", "echo $# $2", "2 b\n"},
 		{"base64 and od", "echo hi | base64; printf '\\001\\377' | od -An -v -tx1", "", "aGkK\n 01 ff\n"},
 	} {
