@@ -92,7 +92,7 @@ type Behaviour struct {
 	// UnmountOnBMCRestart empties the slot when the BMC restarts (2.4, AMI).
 	UnmountOnBMCRestart bool
 	// RemoteMediaOff starts with remote media switched off: no slot is listed
-	// until EnableRMedia (3.2). It takes effect in New, and in a SetBehaviour that
+	// until EnableRMedia, which only Gigabyte has (3.2). It takes effect in New, and in a SetBehaviour that
 	// switches it on.
 	RemoteMediaOff bool
 

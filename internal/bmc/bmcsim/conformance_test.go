@@ -2,6 +2,7 @@ package bmcsim_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
@@ -53,6 +54,7 @@ func memHarness(t *testing.T, k bmcsim.Kind, b bmcsim.Behaviour) bmctest.Harness
 	m := bmcsim.New(bmcsim.Config{Kind: k, Host: boots, Behaviour: b})
 	t.Cleanup(m.Close)
 	h := bmctest.Harness{
+		Patience:   5 * time.Second,
 		Dial:       func(testing.TB) bmc.Client { return m.Client() },
 		Images:     [2]string{"http://192.0.2.1/iso/one.iso", "http://192.0.2.1/iso/two.iso"},
 		Power:      m.Power,

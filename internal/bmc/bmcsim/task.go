@@ -39,6 +39,20 @@ func (t *task) state() string {
 	return "Completed"
 }
 
+// maxTasks is how many tasks are kept; the ended ones make room for others.
+const maxTasks = 50
+
+func (m *Machine) forgetTasks() {
+	if len(m.tasks) < maxTasks {
+		return
+	}
+	for id, t := range m.tasks {
+		if !t.ended.IsZero() {
+			delete(m.tasks, id)
+		}
+	}
+}
+
 const tasksPath = "/redfish/v1/TaskService/Tasks"
 
 func (t *task) path() string { return tasksPath + "/" + t.id }

@@ -45,7 +45,8 @@ type Harness struct {
 	// EchoesNothing is set when an inserted image reads back without its name.
 	EchoesNothing bool
 
-	// Patience bounds each wait for the machine; 0 is 10 s.
+	// Patience bounds each wait for the machine; 0 is 10 s. One case lasts a
+	// twentieth of it.
 	Patience time.Duration
 }
 
