@@ -78,6 +78,7 @@ func scrub(v reflect.Value) {
 				scrub(v.Field(i))
 			}
 		}
+	default: // numbers and booleans
 	}
 }
 

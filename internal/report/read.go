@@ -151,8 +151,16 @@ func (n Node) check() error {
 // knownActions is the closed set of actions; a test compares it with package
 // plan's source.
 var knownActions = []plan.Action{
-	plan.BackupOverlay{}, plan.PowerOff{}, plan.EnableMedia{}, plan.EjectMedia{}, plan.InsertMedia{},
-	plan.SetBootOnce{}, plan.PowerOn{}, plan.Reset{}, plan.AwaitBoot{}, plan.RestoreOverlay{},
+	plan.BackupOverlay{},
+	plan.PowerOff{},
+	plan.EnableMedia{},
+	plan.EjectMedia{},
+	plan.InsertMedia{},
+	plan.SetBootOnce{},
+	plan.PowerOn{},
+	plan.Reset{},
+	plan.AwaitBoot{},
+	plan.RestoreOverlay{},
 }
 
 // effectOf returns the effect of the action of that name.

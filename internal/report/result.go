@@ -149,11 +149,11 @@ func (p *page) resultBlock(t tally, b block) {
 	n := b.nodes[0]
 	switch t.ending(n) {
 	case failed:
-		p.head(p.paint(red, "✗"), b, p.paint(red, "failed")+p.where(t, n))
+		p.head(p.paint(red, "✗"), b, p.paint(red, "failed")+where(t, n))
 	case blocked:
-		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "blocked")+p.where(t, n))
+		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "blocked")+where(t, n))
 	case stopped:
-		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "stopped")+p.where(t, n))
+		p.head(p.paint(yellow, "!"), b, p.paint(yellow, "stopped")+where(t, n))
 	case pending:
 		p.head(p.paint(yellow, "~"), b, p.paint(yellow, "still to change"))
 	case converged:
@@ -172,7 +172,7 @@ func (p *page) resultBlock(t tally, b block) {
 }
 
 // where names the step that failed, and the kind of the error.
-func (p *page) where(t tally, n plan.NodePlan) string {
+func where(t tally, n plan.NodePlan) string {
 	kind := " (" + clean(string(bmc.KindOf(t.err(n)))) + ")"
 	if names := t.stepsBy(n, apply.OutcomeFailed); len(names) > 0 {
 		return " at " + names[0] + kind

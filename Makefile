@@ -1,0 +1,72 @@
+# livecd-sync's chores. `make` alone lists them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+
+# As root, tests that need a real sshd and a real overlay mount must run; CI says
+# to them that not being able to is a failure. Anybody else sees them skipped.
+CI ?= $(shell [ "$$(id -u)" = 0 ] && echo true)
+export CI
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint demo bench fuzz fmt cue-vet cover clean deps
+
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/livecd-sync, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/livecd-sync ./cmd/livecd-sync
+
+test: deps cue-vet ## everything that must pass: formatting, vet, schema, go.mod, and all tests with the race detector
+	@unformatted=$$(gofmt -l cmd internal schema); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) test -race -timeout 30m ./...
+
+lint: bin/golangci-lint ## run the linters of docs/lint.md
+	bin/golangci-lint run ./...
+
+demo: build ## a simulated site: plan, apply, and nothing left to do
+	./scripts/demo
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## fuzz each target for FUZZTIME (30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' internal cmd | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+fmt: bin/golangci-lint bin/cue ## format Go and CUE
+	bin/golangci-lint fmt
+	bin/cue fmt ./schema/...
+
+cue-vet: bin/cue ## check the example against the schema, with CUE's own tool
+	bin/cue vet -d '#Site' schema/site.cue examples/site.yaml
+	bin/cue vet -c=false schema/site.cue schema/profiles.cue
+
+cover: ## write coverage.txt and show the total
+	$(GO) test -coverpkg=./... -coverprofile=coverage.txt ./...
+	$(GO) tool cover -func=coverage.txt | tail -n 1
+
+clean: ## remove what was made
+	rm -rf bin out coverage.txt
+
+# Programs that the tests run, and a C compiler for the race detector.
+deps:
+	@.ci/deps
+
+# The tools have a module of their own, so that what they need does not become
+# what livecd-sync needs.
+bin/golangci-lint: tools/go.mod tools/go.sum
+	$(GO) build -C tools -buildvcs=false -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+bin/cue: tools/go.mod tools/go.sum
+	$(GO) build -C tools -buildvcs=false -o ../bin/cue cuelang.org/go/cmd/cue
+	@touch $@
