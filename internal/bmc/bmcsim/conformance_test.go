@@ -14,9 +14,11 @@ import (
 func TestConformance(t *testing.T) {
 	for _, k := range []bmcsim.Kind{bmcsim.ILO5, bmcsim.ILO4, bmcsim.Gigabyte, bmcsim.Generic} {
 		t.Run(string(k), func(t *testing.T) {
+			t.Parallel()
 			bmctest.Run(t, func(t *testing.T) bmctest.Harness { return memHarness(t, k, bmcsim.Behaviour{}) })
 		})
 		t.Run(string(k)+" as reported", func(t *testing.T) {
+			t.Parallel()
 			b := bmcsim.Reported(k)
 			b.RemoteMediaOff = false // a Harness starts with a slot
 			bmctest.Run(t, func(t *testing.T) bmctest.Harness { return memHarness(t, k, b) })
@@ -38,6 +40,7 @@ func TestConformanceOfBehaviours(t *testing.T) {
 		"UsbCd":          {bmcsim.Behaviour{UsbCd: true, FullBoot: true}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bmctest.Run(t, func(t *testing.T) bmctest.Harness {
 				h := memHarness(t, bmcsim.Generic, c.behaviour)
 				if c.adapt != nil {
