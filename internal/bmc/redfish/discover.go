@@ -269,25 +269,39 @@ func ids(all []string) string {
 	return strings.Join(out, ", ")
 }
 
-// managers reads the managers that the system names, else all there are.
+// managers reads the managers that the system names, else those that name the
+// system, else all there are.
 func (c *Client) managers(ctx context.Context, root rootDoc, sys found[systemDoc]) ([]found[managerDoc], error) {
-	const op = "find the manager"
 	refs := uris(sys.doc.Links.v.ManagedBy)
-	if len(refs) == 0 {
-		uri, err := c.resolve(op, rootURI, "Managers", root.Manager)
-		if err != nil || uri == "" {
-			return nil, err
-		}
-		if refs, err = c.members(ctx, uri); err != nil {
-			return nil, err
-		}
+	if len(refs) > 0 {
+		return c.readManagers(ctx, sys.uri, refs)
 	}
+	uri, err := c.resolve("find the manager", rootURI, "Managers", root.Manager)
+	if err != nil || uri == "" {
+		return nil, err
+	}
+	if refs, err = c.members(ctx, uri); err != nil {
+		return nil, err
+	}
+	all, err := c.readManagers(ctx, uri, refs)
+	own := slices.DeleteFunc(slices.Clone(all), func(m found[managerDoc]) bool {
+		return !slices.Contains(uris(m.doc.Links.v.Servers), sys.uri)
+	})
+	if len(own) > 0 {
+		return own, err
+	}
+	return all, err
+}
+
+// readManagers reads the managers that the resource at from lists. One that
+// cannot be read is left out as long as there is another.
+func (c *Client) readManagers(ctx context.Context, from string, refs []string) ([]found[managerDoc], error) {
 	var out []found[managerDoc]
 	var failed error
 	for _, ref := range refs[:min(len(refs), maxManagers)] {
 		uri, err := c.endpoint.local(ref)
 		if err != nil {
-			return nil, malformed(op, sys.uri, "names a manager that cannot be used: "+c.clean(err.Error()))
+			return nil, malformed("find the manager", from, "names a manager that cannot be used: "+c.clean(err.Error()))
 		}
 		m := found[managerDoc]{uri: uri}
 		if _, err := c.read(ctx, uri, &m.doc); err != nil {

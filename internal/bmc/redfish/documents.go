@@ -116,6 +116,9 @@ type managerDoc struct {
 	Firmware     maybe[string]    `json:"FirmwareVersion"`
 	VirtualMedia maybe[link]      `json:"VirtualMedia"`
 	Actions      maybe[rawFields] `json:"Actions"`
+	Links        maybe[struct {
+		Servers links `json:"ManagerForServers"`
+	}] `json:"Links"`
 }
 
 type mediaDoc struct {

@@ -286,6 +286,9 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
+	if w.name != insertPatch {
+		delete(c.etags, c.tree.slot) // an action changes the slot
+	}
 	forms := slices.Clone(c.tree.profile.InsertForms)
 	if len(forms) == 0 {
 		forms = []bmc.InsertForm{bmc.FormImage}
@@ -424,6 +427,7 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 	var err error
 	if target != "" {
 		if target, err = c.target(op, target); err == nil {
+			delete(c.etags, c.tree.slot)
 			// With no body at all, iLO answers 415 (vendors.md 2.4).
 			err = c.act(ctx, op, target, map[string]any{})
 		}
