@@ -269,7 +269,7 @@ func (n *Node) boot(ctx context.Context, image string) error {
 		return ctx.Err()
 	}
 	if n.machine.Stats().Boots > 0 { // else it is what runs at the start
-		if err := (bmc.SystemClock{}).Sleep(ctx, n.boots); err != nil {
+		if err := (bmc.SystemClock{}).Sleep(ctx, n.bootTime); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
+	"github.com/livecd-sync/livecd-sync/internal/media/isotest"
 )
 
 // Config describes a site to simulate.
@@ -136,8 +137,14 @@ func (c Config) check() error {
 	if len(c.Nodes) > maxNodes {
 		return fmt.Errorf("sim: %d nodes are too many to simulate: %d is the limit", len(c.Nodes), maxNodes)
 	}
+	if c.Site == "" {
+		return errors.New("sim: the simulated site has no name")
+	}
 	images := map[string]bool{"": true}
 	for _, i := range c.Images {
+		if len(i.VolumeID) > isotest.MaxVolumeID {
+			return fmt.Errorf("sim: image %s: the volume id %q is longer than %d characters", i.Name, i.VolumeID, isotest.MaxVolumeID)
+		}
 		if !plainName.MatchString(i.Name) || images[i.Name] {
 			return fmt.Errorf("sim: the image name %q is not plain, or is used twice", i.Name)
 		}
@@ -307,7 +314,7 @@ func (s *Site) newNode(i int, spec NodeSpec) (*Node, error) {
 	n := &Node{
 		spec: spec, dir: filepath.Join(s.cfg.Dir, "nodes", spec.Name),
 		address: s.block.node(i + 1), bmcAt: s.block.bmc(i + 1), cert: cert,
-		login: s.secrets.login, drive: newDrive(s.block.bmc(i + 1)), boots: s.cfg.Timing.Boot,
+		login: s.secrets.login, drive: newDrive(s.block.bmc(i + 1)), bootTime: s.cfg.Timing.Boot,
 		attached: make(chan struct{}), changed: make(chan struct{}),
 	}
 	cfg := bmcsim.Config{

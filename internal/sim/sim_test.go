@@ -29,6 +29,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/media"
 	"github.com/livecd-sync/livecd-sync/internal/sim"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/site/siteload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -495,27 +496,50 @@ func TestRefusesConfigs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*sim.Config){
-		"no directory":        func(c *sim.Config) { c.Dir = "" },
-		"not overwritten":     func(c *sim.Config) { c.Dir = occupied },
-		"not plain":           func(c *sim.Config) { c.Nodes[0].Name = "../x" },
-		"used twice":          func(c *sim.Config) { c.Nodes[0].Name = c.Nodes[1].Name },
-		"not among":           func(c *sim.Config) { c.Nodes[0].Initial.Image = "pit-2" },
-		"runs no image":       func(c *sim.Config) { c.Nodes[0].Initial.Image = "" },
-		"too many":            func(c *sim.Config) { c.Nodes = make([]sim.NodeSpec, 201) },
-		"the image name":      func(c *sim.Config) { c.Images[0].Name = "a/b" },
-		"another sim at most": func(c *sim.Config) {},
+		"no directory":    func(c *sim.Config) { c.Dir = "" },
+		"not overwritten": func(c *sim.Config) { c.Dir = occupied },
+		"not plain":       func(c *sim.Config) { c.Nodes[0].Name = "../x" },
+		"used twice":      func(c *sim.Config) { c.Nodes[0].Name = c.Nodes[1].Name },
+		"not among":       func(c *sim.Config) { c.Nodes[0].Initial.Image = "pit-2" },
+		"runs no image":   func(c *sim.Config) { c.Nodes[0].Initial.Image = "" },
+		"too many":        func(c *sim.Config) { c.Nodes = make([]sim.NodeSpec, 201) },
+		"the image name":  func(c *sim.Config) { c.Images[0].Name = "a/b" },
+		"the volume id":   func(c *sim.Config) { c.Images[0].VolumeID = strings.Repeat("V", 33) },
+		"has no name":     func(c *sim.Config) { c.Site = "" },
 	} {
 		cfg := fast(t.TempDir())
 		change(&cfg)
 		s, err := sim.Start(t.Context(), cfg)
-		if s != nil {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
+		if err == nil {
+			t.Errorf("no error that says %q", want)
+			_ = s.Close()
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that says %q", err, want)
+		}
+	}
+}
+
+func TestSiteFileIsValid(t *testing.T) {
+	s := start(t, fast(filepath.Join(t.TempDir(), "a simulated site")))
+	desired, err := siteload.Load(s.SiteFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(desired.Nodes) != len(s.Nodes()) || desired.Images["pit-1.7"].URL != s.ImageURL("pit-1.7") {
+		t.Errorf("the site file says %+v", desired)
+	}
+	for _, n := range desired.Nodes {
+		sn := s.Node(n.Name)
+		if n.BMC.URL != "https://"+sn.BMCAddress() || net.JoinHostPort(n.SSH.Address, fmt.Sprint(n.SSH.Port)) != sn.SSHAddress() ||
+			n.Image != "pit-1.7" || !n.SSH.HostKey.Any || !n.OverlayManaged() {
+			t.Errorf("the site file says of %s: %+v", n.Name, n)
+		}
+		for _, file := range []string{n.BMC.Password.File, n.SSH.Identity, n.BMC.TLS.CA} {
+			if _, err := os.Stat(file); file != "" && err != nil {
+				t.Errorf("the site file names a file for %s: %v", n.Name, err)
+			}
 		}
 	}
 }
@@ -528,7 +552,7 @@ func TestSiteFile(t *testing.T) {
 	}
 	text := string(b)
 	for _, n := range s.Nodes() {
-		for _, part := range []string{fmt.Sprintf("%q:", n.Name()), n.BMCAddress()} {
+		for _, part := range []string{n.Name() + ":", n.BMCAddress()} {
 			if !strings.Contains(text, part) {
 				t.Errorf("the site file has no %s", part)
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 )
@@ -59,7 +60,7 @@ func certificateFile(node string) string { return "certs/" + node + ".pem" }
 
 func (s *Site) siteHead(b *strings.Builder) {
 	fmt.Fprintf(b, `%s#
-# All of it is on this machine's loopback interface. Try, one after the other:
+# All of it is on this machine's loopback interface. Try, in this directory:
 #   livecd-sync plan   -f %s
 #   livecd-sync apply  -f %s
 #   livecd-sync status -f %s
@@ -67,9 +68,9 @@ apiVersion: livecd-sync/v1
 site: %s
 
 images:
-`, siteFileMark, siteFileName, siteFileName, siteFileName, strconv.Quote(s.cfg.Site))
+`, siteFileMark, siteFileName, siteFileName, siteFileName, word(s.cfg.Site))
 	for _, i := range s.cfg.Images {
-		fmt.Fprintf(b, "  %s: {url: %q}  # volume %s\n", strconv.Quote(i.Name), s.images.url(i.Name), i.VolumeID)
+		fmt.Fprintf(b, "  %s: {url: %q}  # volume %s\n", word(i.Name), s.images.url(i.Name), i.VolumeID)
 	}
 	store := url.URL{Scheme: "file", Path: filepath.Join(s.cfg.Dir, "backups")}
 	fmt.Fprintf(b, `
@@ -87,12 +88,20 @@ defaults:  # every node inherits; a node's own value wins
     hostKey: any  # a live image makes new host keys at each boot
 `, store.String(), bmcPasswordFile, sshPort, identityFile)
 	if s.cfg.Want != "" {
-		fmt.Fprintf(b, "  image: %s\n", strconv.Quote(s.cfg.Want))
+		fmt.Fprintf(b, "  image: %s\n", word(s.cfg.Want))
 	}
 	b.WriteString(`  reset: needed
   boot: {within: 2m}
   overlay: {store: admin, keep: 5, exclude: ["*.squashfs"], restore: latest}
 `)
+}
+
+// word is a name as YAML: bare if it cannot be taken for a number or a boolean.
+func word(s string) string {
+	if strings.Contains(s, "-") && unicode.IsLetter(rune(s[0])) && plainName.MatchString(s) {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // siteEntry writes a node's part of the site file. The certificates are told in
@@ -106,11 +115,11 @@ func (n *Node) siteEntry(b *strings.Builder, want string, anyPort bool) {
 	if anyPort && n.spec.Kind == bmcsim.Gigabyte {
 		profile = ", profile: " + anyPortProfile
 	}
-	fmt.Fprintf(b, "  %s:  # %s\n", strconv.Quote(n.spec.Name), n.spec.Kind)
+	fmt.Fprintf(b, "  %s:  # %s\n", word(n.spec.Name), n.spec.Kind)
 	fmt.Fprintf(b, "    bmc: {address: %q, tls: %s%s}\n", n.BMCAddress(), trust, profile)
 	fmt.Fprintf(b, "    ssh: {address: %q}\n", n.address)
 	if n.spec.Want != "" && n.spec.Want != want {
-		fmt.Fprintf(b, "    image: %s\n", strconv.Quote(n.spec.Want))
+		fmt.Fprintf(b, "    image: %s\n", word(n.spec.Want))
 	}
 	if len(n.spec.Groups) > 0 {
 		fmt.Fprintf(b, "    groups: [%s]\n", strings.Join(n.spec.Groups, ", "))

@@ -15,7 +15,7 @@ import (
 
 // An Image is what tells one written image from another.
 type Image struct {
-	VolumeID string    // at most 32 characters
+	VolumeID string    // at most MaxVolumeID characters
 	Created  time.Time // with its zone, kept to 15 minutes; the zero time for none
 	Size     int64     // bytes, rounded up to whole sectors; at least MinSize
 }
@@ -23,6 +23,9 @@ type Image struct {
 // MinSize is the size of the smallest image: all structures and a file of one
 // sector.
 const MinSize = (sectorFile + 1) * media.SectorSize
+
+// MaxVolumeID is how long a volume identifier may be.
+const MaxVolumeID = 32
 
 // Where things are, in sectors.
 const (
@@ -42,8 +45,8 @@ const (
 
 // Write writes the image to w.
 func Write(w io.Writer, img Image) error {
-	if len(img.VolumeID) > 32 {
-		return fmt.Errorf("isotest: volume id %q is longer than 32 characters", img.VolumeID)
+	if len(img.VolumeID) > MaxVolumeID {
+		return fmt.Errorf("isotest: volume id %q is longer than %d characters", img.VolumeID, MaxVolumeID)
 	}
 	sectors := (max(img.Size, MinSize) + media.SectorSize - 1) / media.SectorSize
 	if sectors > 1<<20 {
