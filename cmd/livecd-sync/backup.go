@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/report"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+func (a *app) backupCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "backup [NODES]",
+		Short: "Back overlays up now",
+		Long: `backup streams the overlay of each running node into its store. Nothing is
+written on the node. What was stored is read back and compared before it counts
+as a backup. Without NODES it takes every node of the site that has a store.
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error { return a.backup(c.Context(), args) },
+	}
+}
+
+// A nodeOutcome is what a command did to one node, for its JSON.
+type nodeOutcome struct {
+	Name   string        `json:"name"`
+	Backup string        `json:"backup,omitempty"`
+	Detail string        `json:"detail,omitempty"`
+	Error  *report.Error `json:"error,omitempty"`
+}
+
+func (a *app) backup(ctx context.Context, args []string) error {
+	ctx, done := a.untilStop(ctx)
+	defer done()
+	a.nodes = append(a.nodes, args...)
+	t, err := a.open(ctx, nil)
+	if err != nil {
+		return err
+	}
+	named := len(a.nodes) > 0
+	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		out := nodeOutcome{Name: n.Name}
+		if !n.OverlayManaged() {
+			out.Error = unmanaged()
+			return out, named
+		}
+		m, err := t.nodes.backup(ctx, n, plan.Manual)
+		out.Backup, out.Error = m.ID, errorOf(err)
+		out.Detail = fmt.Sprintf("%d members, %s stored", m.Counts.Entries, size(m.StoredBytes))
+		if len(m.Warnings) > 0 {
+			out.Detail += fmt.Sprintf(", %d warnings, the first: %s", len(m.Warnings), m.Warnings[0])
+		}
+		if m.Partial {
+			out.Detail += "; PARTIAL: a file shrank while it was read; no reset will rely on it"
+		}
+		return out, true
+	})
+}
+
+func unmanaged() *report.Error {
+	return &report.Error{
+		Kind: bmc.KindOverlay, Message: "its overlay is not managed: the site file gives it no ssh or no overlay.store",
+		Hint: "write ssh.address and overlay.store for it",
+	}
+}
+
+func errorOf(err error) *report.Error {
+	if err == nil {
+		return nil
+	}
+	return &report.Error{Kind: bmc.KindOf(err), Message: err.Error(), Hint: bmc.HintOf(err)}
+}
+
+// each runs f for every selected node, -j at a time, and shows what came of it.
+// A node for which f returns false is left out.
+func (a *app) each(ctx context.Context, t *target, f func(context.Context, site.Node) (nodeOutcome, bool)) error {
+	var g errgroup.Group
+	g.SetLimit(a.jobs)
+	var mu sync.Mutex
+	all := make([]nodeOutcome, len(t.site.Nodes))
+	counted := make([]bool, len(t.site.Nodes))
+	for i, n := range t.site.Nodes {
+		g.Go(func() error {
+			all[i], counted[i] = f(ctx, n)
+			if counted[i] && !a.json() {
+				mu.Lock()
+				defer mu.Unlock()
+				a.showOutcome(all[i])
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the funcs return nil: a failed node is an outcome
+	return a.concludeEach(all, counted)
+}
+
+func (a *app) concludeEach(all []nodeOutcome, counted []bool) error {
+	shown, failed := []nodeOutcome{}, false
+	for i, o := range all {
+		if counted[i] {
+			shown = append(shown, o)
+			failed = failed || o.Error != nil
+		}
+	}
+	if a.json() {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(map[string]any{"version": 1, "nodes": shown}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(shown) == 0:
+		return fmt.Errorf("no node of the site has an overlay that is managed; write ssh.address and overlay.store for the nodes that shall be backed up")
+	case failed:
+		return status(exitNodesFailed)
+	}
+	return nil
+}
+
+func (a *app) showOutcome(o nodeOutcome) {
+	if o.Error == nil {
+		fmt.Fprintln(a.out, printable(fmt.Sprintf("%s  %s  %s", o.Name, o.Backup, o.Detail)))
+		return
+	}
+	fmt.Fprintln(a.out, printable(fmt.Sprintf("%s  failed (%s): %s", o.Name, o.Error.Kind, o.Error.Message)))
+	if o.Error.Hint != "" {
+		fmt.Fprintln(a.out, printable("  → "+o.Error.Hint))
+	}
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var from string
+	var yes bool
+	c := &cobra.Command{
+		Use:   "restore NODES",
+		Short: "Put a backup back onto running nodes",
+		Long: `restore puts a backup back onto each running node, through the merged view: what
+was deleted is removed, what was made is written, and the result is compared
+with the backup. The backup is checked before the node is touched. Services that
+hold replaced files open need a restart.
+
+` + exitHelp,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.restore(c.Context(), args, from, yes) },
+	}
+	c.Flags().StringVar(&from, "from", site.RestoreLatest, "the backup's ID")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func (a *app) restore(ctx context.Context, args []string, from string, yes bool) error {
+	a.nodes = append(a.nodes, args...)
+	t, err := a.open(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		if err := a.confirm(ctx, fmt.Sprintf("Restore backup %s onto %d nodes, over what they hold now?", from, len(t.site.Nodes))); err != nil {
+			return err
+		}
+	}
+	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		out := nodeOutcome{Name: n.Name}
+		if !n.OverlayManaged() {
+			out.Error = unmanaged()
+			return out, true
+		}
+		var err error
+		out.Backup, out.Detail, err = t.nodes.restoreFrom(ctx, n, from)
+		out.Error = errorOf(err)
+		return out, true
+	})
+}
+
+// restoreFrom restores a backup by ID, or the latest, and then removes the note
+// of a run that still had that to do.
+func (c *nodes) restoreFrom(ctx context.Context, n site.Node, from string) (id, detail string, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return "", "", err
+	}
+	if from == site.RestoreLatest {
+		m, err := st.Latest(ctx, n.Name)
+		if err != nil {
+			return "", "", err
+		}
+		from = m.ID
+	}
+	rep, err := c.restore(ctx, n, from)
+	if err != nil {
+		return from, "", err
+	}
+	if r, found, err := st.Reboot(ctx, n.Name); err != nil || (found && r.Restore == from && r.BootID != rep.BootID) {
+		if err == nil {
+			err = st.ClearReboot(ctx, n.Name)
+		}
+		return from, describeRestore(rep), err
+	}
+	return from, describeRestore(rep), nil
+}
+
+func (a *app) backupsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "backups",
+		Short: "The backups of overlays",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "list [NODES]",
+		Short: "List the backups in the stores, newest first; uses no network",
+		Long:  "list shows the backups of each node, newest first.\n\n" + exitHelp,
+		RunE:  func(c *cobra.Command, args []string) error { return a.listBackups(c.Context(), args) },
+	})
+	return c
+}
+
+func (a *app) listBackups(ctx context.Context, args []string) error {
+	s, err := a.load()
+	if err != nil {
+		return err
+	}
+	names, err := universe(s).Select(append(a.nodes, args...), a.exclude)
+	if err != nil {
+		return err
+	}
+	part := only(s, names)
+	c := &nodes{site: part}
+	all := []overlay.Manifest{}
+	failed := false
+	for _, n := range part.Nodes {
+		if n.Overlay == nil || n.Overlay.Store == "" {
+			continue
+		}
+		list, err := c.list(ctx, n)
+		if err != nil {
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, err))
+			continue
+		}
+		all = append(all, list...)
+	}
+	if err := a.showBackups(all); err != nil {
+		return err
+	}
+	if failed {
+		return status(exitNodesFailed)
+	}
+	return nil
+}
+
+func (c *nodes) list(ctx context.Context, n site.Node) ([]overlay.Manifest, error) {
+	st, err := c.store(n)
+	if err != nil {
+		return nil, err
+	}
+	return st.List(ctx, n.Name)
+}
+
+func (a *app) showBackups(all []overlay.Manifest) error {
+	if a.json() {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(map[string]any{"version": 1, "backups": all})
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.out, "no backups yet")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tMEMBERS\tIMAGE\tWHY\tSTATE")
+	for _, m := range all {
+		state := "good"
+		if m.Partial {
+			state = "partial"
+		}
+		image := m.Image
+		if image == "" {
+			image = m.Volume.ID
+		}
+		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", m.Node, m.ID,
+			age(bmc.SystemClock{}.Now().Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, state)))
+	}
+	return w.Flush()
+}
+
+// age writes how long ago something was, for people.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/media"
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
+	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/secret"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// nodes reaches the running nodes over ssh, and their stores. It is safe for
+// concurrent use.
+type nodes struct {
+	site    *site.Site
+	secrets *secret.Keeper
+	clock   bmc.Clock
+	version string
+	agent   string // the socket of the ssh agent, or ""
+	// progress is told, in words, how a transfer goes; it may be nil.
+	progress func(node, detail string)
+}
+
+// on runs f with a connection to the node.
+func (c *nodes) on(ctx context.Context, n site.Node, f func(overlay.Remote) error) error {
+	password, err := c.secrets.Get(ctx, n.SSH.Password)
+	if err != nil {
+		return err
+	}
+	conn, err := sshremote.Dial(ctx, sshremote.Config{
+		Address: n.SSH.Address, Port: n.SSH.Port, User: n.SSH.User, Identity: n.SSH.Identity,
+		Password: password, HostKey: n.SSH.HostKey, Agent: c.agent,
+	})
+	if err != nil {
+		return err
+	}
+	err = f(conn)
+	if closeErr := conn.Close(); err == nil && closeErr != nil && ctx.Err() == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (c *nodes) probe(ctx context.Context, n site.Node) (r overlay.Running, err error) {
+	err = c.on(ctx, n, func(remote overlay.Remote) error {
+		r, err = overlay.Probe(ctx, remote)
+		return err
+	})
+	return r, err
+}
+
+// Host asks the node what it runs.
+func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
+	r, err := c.probe(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	// An overlay over something that is no live medium is forgotten at a reset
+	// all the same.
+	if !r.Live && r.UpperDir == "" {
+		return plan.HostDisk{BootID: r.BootID}, nil
+	}
+	return plan.HostLive{BootID: r.BootID, Volume: volumeOf(r), Upper: r.UpperDir, Restored: r.Restored.ID}, nil
+}
+
+// volumeOf is the live medium's identity; zero when it could not be read.
+func volumeOf(r overlay.Running) site.Volume {
+	v, err := media.ParseVolume(r.PVD)
+	if err != nil {
+		return site.Volume{}
+	}
+	return v
+}
+
+func (c *nodes) store(n site.Node) (overlay.Store, error) {
+	return store.Open(c.site.Stores[n.Overlay.Store])
+}
+
+// Overlay reads what the node's store holds for it.
+func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.OverlayFacts {
+	st, err := c.store(n)
+	if err != nil {
+		return plan.OverlayFacts{Err: err}
+	}
+	var f plan.OverlayFacts
+	switch m, err := st.Latest(ctx, n.Name); {
+	case err == nil:
+		f.Latest = &plan.Backup{ID: m.ID, At: m.CreatedAt, BootID: m.BootID, Image: m.Image, Purpose: plan.Purpose(m.Purpose)}
+	case !errors.Is(err, overlay.ErrNoBackup):
+		return plan.OverlayFacts{Err: err}
+	}
+	r, found, err := st.Reboot(ctx, n.Name)
+	if err != nil {
+		return plan.OverlayFacts{Err: err}
+	}
+	if found {
+		f.Reboot = &plan.Reboot{At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore}
+	}
+	return f
+}
+
+// Backup backs the node's overlay up and returns the backup's ID.
+func (c *nodes) Backup(ctx context.Context, n site.Node, purpose plan.Purpose) (string, error) {
+	m, err := c.backup(ctx, n, purpose)
+	return m.ID, err
+}
+
+func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose) (m overlay.Manifest, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return m, err
+	}
+	err = c.on(ctx, n, func(remote overlay.Remote) error {
+		running, err := overlay.Probe(ctx, remote)
+		if err != nil {
+			return err
+		}
+		v := volumeOf(running)
+		m, err = overlay.Backup(ctx, remote, st, overlay.BackupRequest{
+			Node: n.Name, Site: c.site.Name, Image: c.imageOf(ctx, v), Volume: v,
+			Purpose: overlay.Purpose(purpose), Running: running, Path: n.Overlay.Path, Exclude: n.Overlay.Exclude,
+			AllowPartial: purpose != plan.ForReset, ToolVersion: c.version, Now: c.clock.Now,
+			Progress: c.transfer(n.Name, "read"),
+		})
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, c.prune(ctx, st, n)
+}
+
+// prune keeps the node's newest backups.
+func (c *nodes) prune(ctx context.Context, st overlay.Store, n site.Node) error {
+	_, err := overlay.Prune(ctx, st, n.Name, n.Overlay.Keep)
+	return err
+}
+
+// imageOf is the name of the site's image with that volume, as far as the
+// images can be read from here.
+func (c *nodes) imageOf(ctx context.Context, v site.Volume) string {
+	client := media.NewClient()
+	names := make([]string, 0, len(c.site.Images))
+	for name := range c.site.Images {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if id, err := media.Identify(ctx, client, c.site.Images[name]); err == nil && id.Volume == v {
+			return name
+		}
+	}
+	return ""
+}
+
+// Restore puts a backup back onto the running node.
+func (c *nodes) Restore(ctx context.Context, n site.Node, id string) (string, error) {
+	rep, err := c.restore(ctx, n, id)
+	return describeRestore(rep), err
+}
+
+func (c *nodes) restore(ctx context.Context, n site.Node, id string) (rep overlay.RestoreReport, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return rep, err
+	}
+	err = c.on(ctx, n, func(remote overlay.Remote) error {
+		rep, err = overlay.Restore(ctx, remote, st, overlay.RestoreRequest{
+			Node: n.Name, ID: id, Progress: c.transfer(n.Name, "sent"),
+		})
+		return err
+	})
+	return rep, err
+}
+
+func describeRestore(r overlay.RestoreReport) string {
+	s := fmt.Sprintf("backup %s: %d members restored, %d removed", r.ID, r.Restored, r.Removed)
+	switch n := len(r.Differences); {
+	case n > 0 && n <= 3:
+		s += "; differs from the backup: " + strings.Join(r.Differences, "; ")
+	case n > 3:
+		s += fmt.Sprintf("; %d differences from the backup, the first: %s", n, r.Differences[0])
+	}
+	return s
+}
+
+func (c *nodes) transfer(node, verb string) func(int64) {
+	if c.progress == nil {
+		return nil
+	}
+	return func(bytes int64) { c.progress(node, fmt.Sprintf("%s %s", size(bytes), verb)) }
+}
+
+// size writes a number of bytes for people.
+func size(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n), 0
+	for units := "KMGTP"; v >= step && unit < len(units); unit++ {
+		v /= step
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit-1])
+}
+
+// SetReboot leaves a note in the node's store.
+func (c *nodes) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error {
+	st, err := c.store(n)
+	if err != nil {
+		return err
+	}
+	return st.SetReboot(ctx, n.Name, overlay.Reboot{
+		Version: overlay.RebootVersion, At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore,
+	})
+}
+
+// ClearReboot removes the note.
+func (c *nodes) ClearReboot(ctx context.Context, n site.Node) error {
+	st, err := c.store(n)
+	if err != nil {
+		return err
+	}
+	return st.ClearReboot(ctx, n.Name)
+}

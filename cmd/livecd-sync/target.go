@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"github.com/livecd-sync/livecd-sync/internal/apply"
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/bmc/redfish"
+	"github.com/livecd-sync/livecd-sync/internal/media"
+	"github.com/livecd-sync/livecd-sync/internal/observe"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/report"
+	"github.com/livecd-sync/livecd-sync/internal/secret"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/site/noderange"
+	"github.com/livecd-sync/livecd-sync/internal/site/siteload"
+)
+
+// A target is a valid site file, reduced to the selected nodes, and everything
+// that is needed to reach them.
+type target struct {
+	app      *app
+	site     *site.Site
+	images   map[string]plan.ImageFacts // as last observed
+	accept   map[string]bool
+	profiles []bmc.Profile
+	secrets  *secret.Keeper
+	log      zerolog.Logger
+	nodes    *nodes
+	dialer   redfish.Dialer
+}
+
+// open loads the site file, selects the nodes and fetches their secrets, so that
+// whatever is wrong with those shows before anything is done.
+func (a *app) open(ctx context.Context, accept []string) (*target, error) {
+	s, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	return a.openSite(ctx, s, accept)
+}
+
+func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*target, error) {
+	u := universe(s)
+	names, err := u.Select(a.nodes, a.exclude)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{app: a, accept: map[string]bool{}, secrets: new(secret.Keeper), log: a.logger()}
+	if len(accept) > 0 {
+		given, err := u.Select(accept, nil)
+		if err != nil {
+			return nil, fmt.Errorf("--accept-data-loss: %w", err)
+		}
+		for _, n := range given {
+			t.accept[n] = true
+		}
+	}
+	t.site = only(s, names)
+	if t.profiles, err = siteload.Profiles(); err != nil {
+		return nil, err
+	}
+	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange}
+	t.nodes = &nodes{site: t.site, secrets: t.secrets, clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK")}
+	return t, t.checkSecrets(ctx)
+}
+
+func universe(s *site.Site) noderange.Universe {
+	u := noderange.Universe{Groups: s.Groups}
+	for _, n := range s.Nodes {
+		u.Names = append(u.Names, n.Name)
+	}
+	return u
+}
+
+// only is the site with no nodes but the named.
+func only(s *site.Site, names []string) *site.Site {
+	part := *s
+	part.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(n site.Node) bool { return !slices.Contains(names, n.Name) })
+	return &part
+}
+
+// checkSecrets fetches every secret that the selected nodes need and names each
+// that is missing.
+func (t *target) checkSecrets(ctx context.Context) error {
+	var missing []error
+	asked := map[string]bool{}
+	check := func(n site.Node, field string, ref site.SecretRef) {
+		if id := fmt.Sprintf("%q", ref); asked[id] {
+			return
+		} else {
+			asked[id] = true
+		}
+		if _, err := t.secrets.Get(ctx, ref); err != nil {
+			missing = append(missing, fmt.Errorf("%s: %s of %s: %w\n  → %s", n.At(field), field, n.Name, err, bmc.HintOf(err)))
+		}
+	}
+	for _, n := range t.site.Nodes {
+		check(n, "bmc.password", n.BMC.Password)
+		if n.SSH != nil {
+			check(n, "ssh.password", n.SSH.Password)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return plainError{errors.Join(missing...)}
+}
+
+// A plainError says everything in its text, hint included.
+type plainError struct{ error }
+
+// plan observes the selected nodes and computes what they need.
+func (t *target) plan(ctx context.Context) plan.Plan {
+	o := t.observer().Run(ctx, t.site)
+	t.images = o.Images
+	return plan.Compute(t.site, o, t.accept)
+}
+
+func (t *target) observer() *observe.Observer {
+	client := media.NewClient()
+	return &observe.Observer{
+		BMC: t.observeBMC, Host: t.nodes.Host, Overlay: t.nodes.Overlay,
+		Image: func(ctx context.Context, img site.Image) (site.Volume, error) {
+			id, err := media.Identify(ctx, client, img)
+			return id.Volume, err
+		},
+		Profiles: t.profilesByName(), Clock: t.app.clock, Jobs: t.app.jobs, Timeout: t.app.timeout,
+	}
+}
+
+func (t *target) profilesByName() map[string]bmc.Profile {
+	m := make(map[string]bmc.Profile, len(t.profiles))
+	for _, p := range t.profiles {
+		m[p.Name] = p
+	}
+	return m
+}
+
+// observeBMC reads a node's BMC over a connection of its own.
+func (t *target) observeBMC(ctx context.Context, n site.Node) (bmc.State, error) {
+	c, err := t.dial(ctx, n)
+	if err != nil {
+		return bmc.State{}, err
+	}
+	s, err := c.Observe(ctx)
+	if closeErr := c.Close(ctx); err == nil && closeErr != nil {
+		t.log.Warn().Str("node", n.Name).Err(closeErr).Msg("the connection to the BMC did not end well")
+	}
+	return s, err
+}
+
+// dial prepares a connection to a node's BMC. What the last one found of its
+// tree is used again.
+func (t *target) dial(ctx context.Context, n site.Node) (bmc.Client, error) {
+	password, err := t.secrets.Get(ctx, n.BMC.Password)
+	if err != nil {
+		return nil, err
+	}
+	tls, err := tlsOf(n.BMC.TLS)
+	if err != nil {
+		return nil, err
+	}
+	return t.dialer.Dial(ctx, redfish.Config{
+		Node: n.Name, URL: n.BMC.URL, System: n.BMC.System, Auth: n.BMC.Auth, TLS: tls, ProfileName: n.BMC.Profile,
+		Credential: bmc.Credential{Username: n.BMC.Username, Password: password},
+	})
+}
+
+func tlsOf(want site.TLS) (redfish.TLS, error) {
+	out := redfish.TLS{Fingerprint: want.Fingerprint, Insecure: want.Insecure}
+	if want.CA == "" {
+		return out, nil
+	}
+	pem, err := os.ReadFile(want.CA)
+	if err == nil {
+		out.CA = x509.NewCertPool()
+		if !out.CA.AppendCertsFromPEM(pem) {
+			err = fmt.Errorf("%s holds no certificate", want.CA)
+		}
+	}
+	if err != nil {
+		return out, &bmc.Error{Op: "read bmc.tls.ca", Kind: bmc.KindTLS, Err: err, Hint: "name a PEM file with the certificate of the BMCs' authority"}
+	}
+	return out, nil
+}
+
+func (t *target) logExchange(x redfish.Exchange) {
+	e := t.log.Debug().Str("node", x.Node).Str("method", x.Method).Str("uri", x.URI).Dur("took", x.Took)
+	if x.Status != 0 {
+		e = e.Int("status", x.Status)
+	}
+	if x.Err != nil {
+		e = e.AnErr("error", x.Err)
+	}
+	e.Msg("redfish")
+}
+
+// runner makes what applies p, which was made by t.plan.
+func (t *target) runner(p plan.Plan) *apply.Runner {
+	r := &apply.Runner{
+		Dial: t.dial, Host: t.nodes.Host, Beside: t.observer().Beside, Overlays: t.nodes, Images: t.images,
+		Accept: t.accept, Clock: t.app.clock, Jobs: t.app.jobs,
+	}
+	if t.app.quiet {
+		return r
+	}
+	names := make([]string, 0, len(p.Nodes))
+	for _, n := range p.Nodes {
+		names = append(names, n.Node)
+	}
+	_, tty := terminal(t.app.err)
+	r.Emit = report.NewProgress(t.app.err, report.ProgressOptions{
+		Color: tty && t.app.getenv("NO_COLOR") == "", JSON: t.app.logFormat == "json", Verbose: t.app.verbose, Nodes: names,
+	}).Event
+	return r
+}
