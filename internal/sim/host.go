@@ -75,13 +75,18 @@ func (sh shell) host(ctx context.Context, tool hostTool, p process) int {
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Args = append([]string{name}, args...)
 	cmd.Dir, cmd.Env = dir, hostEnvironment(p.env)
+	if p.in != nil { // a nil *os.File in the interface would be no nil
+		cmd.Stdin = p.in
+	}
+	return sh.wait(cmd, tool, p)
+}
+
+// wait runs a command, with all the processes it starts, to its end.
+func (sh shell) wait(cmd *exec.Cmd, tool hostTool, p process) int {
 	out, errs := sh.view.nodeNames(p.out), sh.view.nodeNames(p.err)
 	cmd.Stdout, cmd.Stderr = out, errs
 	if tool.binary {
 		cmd.Stdout = p.out
-	}
-	if p.in != nil { // a nil *os.File in the interface would be no nil
-		cmd.Stdin = p.in
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -26,14 +26,14 @@ import (
 // A Node is one simulated machine with its BMC. Its methods are safe for
 // concurrent use.
 type Node struct {
-	spec    NodeSpec
-	dir     string // the node's directory
-	address netip.Addr
-	bmcAt   netip.Addr
-	cert    certificate
-	login   login
-	drive   drive
-	boots   time.Duration // POST's end to ssh
+	spec     NodeSpec
+	dir      string // the node's directory
+	address  netip.Addr
+	bmcAt    netip.Addr
+	cert     certificate
+	login    login
+	drive    drive
+	bootTime time.Duration // POST's end to ssh
 
 	machine    *bmcsim.Machine
 	attached   chan struct{} // closed once machine is set
