@@ -112,7 +112,9 @@ func (a *authentication) hint() string {
 	return "see ssh.identity, ssh.password and ssh.user; a live system that was just booted may need its first login: livecd-sync console"
 }
 
-// isAuthError tells a refused login; x/crypto has no type for it.
+// isAuthError tells a refused login; x/crypto has no type for it. Message 51 is
+// SSH_MSG_USERAUTH_FAILURE, which it does not always expect.
 func isAuthError(err error) bool {
-	return strings.Contains(err.Error(), "unable to authenticate")
+	text := err.Error()
+	return strings.Contains(text, "unable to authenticate") || strings.Contains(text, "unexpected message type 51 ")
 }
