@@ -312,7 +312,7 @@ func differences(before, after map[string]string) []string {
 	return list
 }
 
-func openStore(t *testing.T, dir string) overlay.Store {
+func openStore(t testing.TB, dir string) overlay.Store {
 	t.Helper()
 	s, err := store.Open(site.Store{Name: "test", URL: "file://" + dir})
 	must(t, err)
@@ -336,7 +336,7 @@ func request(purpose overlay.Purpose) overlay.BackupRequest {
 	return overlay.BackupRequest{Node: "n1", Site: "lab", Image: "lab-1", Purpose: purpose, ToolVersion: "test"}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
