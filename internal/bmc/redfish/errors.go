@@ -275,7 +275,7 @@ func asTLS(e *bmc.Error, endpoint host, err error) bool {
 		}
 		e.Err = fmt.Errorf("the certificate of %s, %s, is not trusted: %w", endpoint.Host, got, verify.Err)
 		e.Hint = "compare it with the one in the BMC's web page, then write tls: {fingerprint: \"" + got + "\"}, or give its authority as tls: {ca: FILE}"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		e.Err = fmt.Errorf("%s does not speak TLS", endpoint.Host)
 		e.Hint = "check that bmc.address is the BMC's HTTPS port"
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):

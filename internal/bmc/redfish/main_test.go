@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,31 +17,20 @@ import (
 	"testing"
 	"time"
 
-	"cuelang.org/go/cue/cuecontext"
 	"go.uber.org/goleak"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/redfish"
-	"github.com/livecd-sync/livecd-sync/schema"
+	"github.com/livecd-sync/livecd-sync/internal/site/siteload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var rows = sync.OnceValues(func() ([]bmc.Profile, error) {
-	v := cuecontext.New().CompileString(schema.Profiles)
-	var out struct{ Profiles []bmc.Profile }
-	b, err := v.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	return out.Profiles, json.Unmarshal(b, &out)
-})
-
 // profiles are the rows that the program ships.
 func profiles(t testing.TB) []bmc.Profile {
 	t.Helper()
-	all, err := rows()
+	all, err := siteload.Profiles()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +95,7 @@ type server struct {
 func serve(t testing.TB, h http.Handler) *server {
 	t.Helper()
 	s := &server{Server: httptest.NewUnstartedServer(h)}
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			s.conns.Add(1)

@@ -275,7 +275,7 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 		return err
 	}
 	if err := c.tree.profile.CheckURL(image); err != nil {
-		return err
+		return &bmc.Error{Op: op, Kind: bmc.KindOf(err), Hint: bmc.HintOf(err), Err: err}
 	}
 	ways := c.insertWays(c.tree.profile)
 	if len(ways) == 0 {

@@ -85,11 +85,11 @@ func decode(op, uri string, a answer, doc any) error {
 	case len(body) == 0:
 		return malformed(op, uri, "sent an empty answer")
 	case body[0] != '{':
-		kind := strings.TrimSpace(strings.SplitN(a.header.Get("Content-Type"), ";", 2)[0])
-		if kind == "" || strings.Contains(kind, "json") {
-			kind = "something else"
+		what := "something else"
+		if body[0] == '<' {
+			what = "HTML or XML"
 		}
-		return malformed(op, uri, fmt.Sprintf("sent %.40s where a JSON object belongs", kind))
+		return malformed(op, uri, "sent "+what+" where a JSON object belongs")
 	}
 	err := json.Unmarshal(body, doc)
 	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
