@@ -17,6 +17,9 @@ const longest = 500
 // the terminal would obey rather than show, no credentials, and not without
 // end. What cannot be shown is written as an escape.
 func clean(s string) string {
+	if plain(s) {
+		return strings.TrimSpace(s)
+	}
 	s = hideSecrets(s) // first: a URL that is cut off might not be known for one
 	var b strings.Builder
 	for i, n := 0, 0; i < len(s); n++ {
@@ -29,6 +32,19 @@ func clean(s string) string {
 		i += size
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// plain reports whether there is nothing to clean, as in most of what is said.
+func plain(s string) bool {
+	if len(s) > longest || strings.Contains(s, "//") {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // shown is how one rune, whose bytes are raw, is shown.

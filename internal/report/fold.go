@@ -108,11 +108,25 @@ func hostIDs(h plan.Host) []string {
 // together writes one sentence for all nodes, given what is said of each; all
 // of the sentences have one shape. names stands for the nodes' names.
 func together(nodes []plan.NodePlan, names string, text func(plan.NodePlan) string) string {
+	if alike(nodes, text) {
+		return clean(text(nodes[0]))
+	}
 	shapes := make([]shape, len(nodes))
 	for i, n := range nodes {
 		shapes[i] = shapeOf(clean(text(n)), ownOf(n))
 	}
 	return unshape(shapes, names)
+}
+
+// alike reports whether the very same is said of all nodes.
+func alike(nodes []plan.NodePlan, text func(plan.NodePlan) string) bool {
+	first := text(nodes[0])
+	for _, n := range nodes[1:] {
+		if text(n) != first {
+			return false
+		}
+	}
+	return true
 }
 
 // A telling is one sentence about some of the nodes.

@@ -55,6 +55,9 @@ func shapeOf(text string, o own) shape {
 			}
 		}
 	}
+	if !strings.ContainsAny(text, "0123456789/[") && !strings.Contains(text, o.node) {
+		return shape{pattern: text} // most reasons: nothing in them is a node's own
+	}
 	return shapeOfWords(text, o.node)
 }
 

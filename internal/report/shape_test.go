@@ -62,7 +62,7 @@ func FuzzShape(f *testing.F) {
 	f.Add("[fe80::1]:443 https://a@b/c?d", "x3000c0s1b0n0", "x3")
 	f.Fuzz(func(t *testing.T, text, node, id string) {
 		n := plan.NodePlan{Node: node, Facts: plan.Facts{Host: plan.HostDisk{BootID: id}}}
-		got := together([]plan.NodePlan{n}, "", func(plan.NodePlan) string { return text })
+		got := unshape([]shape{shapeOf(clean(text), ownOf(n))}, "")
 		if want := clean(text); got != want {
 			t.Errorf("%q became %q", want, got)
 		}
