@@ -47,7 +47,7 @@ func (a *authorizer) sign(req *http.Request) {
 
 // wantsSession tells whether a session has to be opened before the request.
 func (a *authorizer) wantsSession(r request) bool {
-	if r.open || a.token != "" || a.cred.Username == "" {
+	if r.open || r.basic || a.token != "" || a.cred.Username == "" {
 		return false
 	}
 	if a.mode == bmc.AuthAuto {

@@ -111,7 +111,7 @@ func TestResetAfterSessionExpired(t *testing.T) {
 	}
 }
 
-// A root that wants to know who asks, and a Basic that the family prefers.
+// A root that wants to know who asks.
 func TestRootWithCredentials(t *testing.T) {
 	m := bmcsim.New(bmcsim.Config{})
 	t.Cleanup(m.Close)
@@ -122,7 +122,11 @@ func TestRootWithCredentials(t *testing.T) {
 		}
 		m.Handler().ServeHTTP(w, r)
 	}))
-	observe(t, open(t, s.config(t)))
+	for _, mode := range []bmc.Auth{bmc.AuthAuto, bmc.AuthBasic, bmc.AuthSession} {
+		conf := s.config(t)
+		conf.Auth = mode
+		observe(t, open(t, conf))
+	}
 }
 
 func TestFamilyThatWantsBasic(t *testing.T) {

@@ -280,8 +280,8 @@ func (c *Client) patch(ctx context.Context, op, uri string, body map[string]any)
 }
 
 func (c *Client) freshTag(ctx context.Context, uri string) (string, error) {
-	var any struct{}
-	_, err := c.read(ctx, uri, &any)
+	var nothing struct{} // only the tag is wanted
+	_, err := c.read(ctx, uri, &nothing)
 	return c.etags[uri], err
 }
 

@@ -71,8 +71,9 @@ func (c *Client) get(ctx context.Context, op, uri string) (answer, error) {
 	case err == nil && a.uri == uri+"/":
 		c.slash = true
 	case err != nil && r.open && a.status == http.StatusUnauthorized:
-		// The root is to be readable by anybody; some ask who we are.
-		r.open = false
+		// The root is to be readable by anybody; some ask who we are. Where
+		// sessions are opened is only known after it.
+		r.open, r.basic = false, true
 		return c.ask(ctx, op, r)
 	}
 	return a, err

@@ -93,6 +93,7 @@ type request struct {
 	body   []byte // JSON, or nil
 	match  string // If-Match, verbatim, or ""
 	open   bool   // sent without credentials
+	basic  bool   // no session is opened for it
 }
 
 func (r request) writes() bool { return r.method != http.MethodGet }
