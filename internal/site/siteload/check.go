@@ -267,11 +267,28 @@ func (c *vetting) learn(errs []cueerrors.Error) bool {
 		}
 	}
 	for _, v := range order {
-		if p := worst[v]; p.what == wrongName || !inside[v] {
-			c.take(p)
+		p := worst[v]
+		if p.what != wrongName && (inside[v] || c.takeUnknownKeys(v)) {
+			continue
 		}
+		c.take(p)
 	}
 	return len(order) > 0
+}
+
+// takeUnknownKeys tells whether a mapping has keys that the schema does not know,
+// and notes them. Where a mapping has more wrong with it, CUE may say no more
+// than that the whole of it is.
+func (c *vetting) takeUnknownKeys(v *value) bool {
+	keys := c.facts.placeOf(v).names()
+	found := false
+	for _, m := range v.members {
+		if len(keys) > 0 && v.kind == mapping && !m.bad && !slices.Contains(keys, m.key) {
+			c.take(problem{at: m, what: unknownKey})
+			found = true
+		}
+	}
+	return found
 }
 
 // before tells which of two problems of one value is told. Where several texts
@@ -371,7 +388,22 @@ func (c *vetting) describe(v *value, e cueerrors.Error) (problem, bool) {
 	} else if strings.Contains(m, "incomplete value") && !v.sound() {
 		return p, false // it waits for what stands for anything in it
 	}
-	return p, true
+	return c.choice(p), true
+}
+
+// choice lifts a problem that the schema has no words for out of a choice, such
+// as a secret's: the choice as a whole does have words.
+func (c *vetting) choice(p problem) problem {
+	if p.want != "" || p.at.parent == nil {
+		return p
+	}
+	if p.what == unknownKey && len(c.facts.placeOf(p.at.parent).names()) > 0 {
+		return p
+	}
+	for p.at.parent != nil && c.facts.placeOf(p.at) == nil {
+		p.at, p.what = p.at.parent, unclear
+	}
+	return p
 }
 
 // take notes a problem and makes it good.

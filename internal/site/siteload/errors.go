@@ -83,9 +83,10 @@ func (es Errors) sorted() Errors {
 		return cmp.Or(
 			cmp.Compare(a.Pos.Line, b.Pos.Line),
 			cmp.Compare(a.Pos.Column, b.Pos.Column),
+			cmp.Compare(a.Path, b.Path),
 			cmp.Compare(a.Message, b.Message))
 	})
 	return slices.CompactFunc(es, func(a, b Error) bool {
-		return a.Pos == b.Pos && a.Message == b.Message
+		return a.Pos == b.Pos && a.Path == b.Path && a.Message == b.Message
 	})
 }

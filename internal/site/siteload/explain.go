@@ -69,6 +69,9 @@ func contents(p *place) string {
 	if p == nil || len(p.keys) == 0 {
 		return "names, each with a colon and what it stands for"
 	}
+	if len(p.keys) == 1 {
+		return "the key " + p.keys[0]
+	}
 	return "one or more of the keys " + alternatives(p.keys, "and")
 }
 
@@ -79,6 +82,9 @@ func keyHint(p *place, key string) string {
 	}
 	if near := nearestKey(p, key); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
+	}
+	if len(p.keys) == 1 {
+		return "the only key that may stand here is " + p.keys[0]
 	}
 	return "the keys that may stand here are " + alternatives(p.keys, "and")
 }

@@ -108,6 +108,14 @@ func (p *place) child(key string) *place {
 	return p.at[key]
 }
 
+// names are the keys that the schema knows there. It works on nil.
+func (p *place) names() []string {
+	if p == nil {
+		return nil
+	}
+	return p.keys
+}
+
 // placeOf is the place of a value of the tree, or nil.
 func (f *facts) placeOf(v *value) *place {
 	if v.parent == nil {

@@ -115,26 +115,34 @@ func (r *resolver) checkEntry(e entry) {
 	r.failAt(line, column, overlay.path()+".store", "this key is missing, so there is no place for backups", "write store: and the name of one of the stores")
 }
 
-// checkMachines reports two nodes that are one machine: the second would undo
-// what is done to the first.
+// checkMachines reports two nodes that are one machine: what is done to the one
+// would undo what is done to the other.
 func (r *resolver) checkMachines(e entry, n site.Node) {
-	at := e.own.get("bmc").get("address")
 	if n.BMC.URL != "" {
 		host := strings.ToLower(strings.TrimPrefix(n.BMC.URL, "https://"))
-		r.checkMachine(at, n, "bmc "+host+" "+n.BMC.System, host+" is also the BMC of", "give each node its own, or tell the BMC's systems apart with bmc.system")
+		r.checkMachine(e.own.get("bmc").get("address"), n, "BMC "+host+" "+n.BMC.System,
+			host+" is the BMC", "give each its own, or tell the BMC's systems apart with bmc.system")
 	}
 	if n.SSH != nil && n.SSH.Address != "" {
-		host := fmt.Sprintf("%s port %d", strings.ToLower(n.SSH.Address), n.SSH.Port)
-		r.checkMachine(e.own.get("ssh").get("address"), n, "ssh "+host, host+" is also where ssh reaches", "give each node its own address")
+		host := strings.ToLower(n.SSH.Address) + " port " + strconv.Itoa(n.SSH.Port)
+		r.checkMachine(e.own.get("ssh").get("address"), n, host, host+" is the ssh address", "give each its own")
 	}
 }
 
 func (r *resolver) checkMachine(v *value, n site.Node, machine, message, hint string) {
-	if first, ok := r.machines[machine]; ok {
-		r.fail(v, fmt.Sprintf("%s %s at %s", message, first.node, first.at), hint)
-		return
+	at := r.pos(v)
+	first, ok := r.machines[machine]
+	switch {
+	case !ok:
+		r.machines[machine] = taken{n.Name, at}
+	case r.told[v]:
+	case first.at == at:
+		r.told[v] = true
+		r.fail(v, fmt.Sprintf("%s of both %s and %s", message, first.node, n.Name), "write a range in it, or "+hint)
+	default:
+		r.told[v] = true
+		r.fail(v, fmt.Sprintf("%s of both %s and, at %s, %s", message, n.Name, first.at, first.node), hint)
 	}
-	r.machines[machine] = taken{n.Name, r.pos(v)}
 }
 
 // bmcURL makes the URL of a BMC of its address, of which ranges are expanded.

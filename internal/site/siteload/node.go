@@ -77,7 +77,9 @@ func (r *resolver) claim(v *value, name string) bool {
 	case !taken:
 		r.nodeAt[name] = at
 		return true
+	case r.told[v]:
 	case first == at:
+		r.told[v] = true
 		r.failKey(v, fmt.Sprintf("this name stands for %s more than once", name), "write ranges that do not overlap")
 	default:
 		r.failKey(v, fmt.Sprintf("%s is also the node at %s", name, first), "give each node one entry")

@@ -264,7 +264,7 @@ func (r *reader) number(v *value, whole bool) {
 	case whole && plain:
 		v.kind = integer
 	case whole || strings.Trim(v.text, "+-0123456789_") == "":
-		r.spoil(v, fmt.Sprintf("%s is a number that not everybody reads alike", quote(v.text)), "write it in plain decimal digits, or put it in quotes if it is text")
+		r.spoil(v, fmt.Sprintf("%s is a number that readers of YAML disagree on", quote(v.text)), "write it in plain decimal digits, or put it in quotes if it is text")
 	default:
 		v.kind = float
 	}

@@ -29,6 +29,7 @@ type resolver struct {
 	defaultPos map[string]site.Pos // where the defaults have what nodes inherit
 	nodeAt     map[string]site.Pos // the keys of the nodes so far
 	machines   map[string]taken    // the addresses of the nodes so far
+	told       map[*value]bool     // values that have been reported for one of their nodes
 }
 
 // taken is who uses an address.
@@ -54,6 +55,7 @@ func (f *file) resolve(root *value) *site.Site {
 		},
 		nodeAt:   map[string]site.Pos{},
 		machines: map[string]taken{},
+		told:     map[*value]bool{},
 	}
 	r.dir = r.directory()
 	r.images()

@@ -137,7 +137,12 @@ func (t *tests) unary(n *ast.UnaryExpr) bool {
 	case token.MAT, token.NMAT:
 		t.pattern(lit)
 		return false
-	case token.NEQ, token.GEQ, token.LEQ, token.GTR, token.LSS:
+	case token.NEQ:
+		return true
+	case token.GEQ, token.LEQ, token.GTR, token.LSS:
+		if lit.Kind == token.STRING {
+			t.fail("compares texts by their order", n)
+		}
 		return true
 	}
 	t.fail("has the operator "+n.Op.String(), n)

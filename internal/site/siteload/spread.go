@@ -61,6 +61,9 @@ func (r *resolver) spread(e entry, names []string) []expanded {
 		if v.str() == "" || s.way[0] == "ssh" && !reached {
 			continue
 		}
+		if noderange.HasRange(v.text) && s.find(e.own) != v {
+			continue // a range in the defaults, which inherited has reported
+		}
 		if texts := r.expand(e, v, len(names)); texts != nil {
 			out = append(out, expanded{s, v, texts})
 		}

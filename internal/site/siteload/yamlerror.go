@@ -26,6 +26,7 @@ var yamlProblems = []struct{ contains, message, hint string }{
 	{"block sequence entries are not allowed", "a - where no list can begin", "write the list on a line of its own, or put the text in quotes"},
 	{"exceeded max depth", "too many levels", "write it flatter: a site file needs no more than 6 levels"},
 	{"document indicator", "--- or ... inside of a text", "keep one site in one file, and indent text of several lines"},
+	{"incompatible YAML document", "a %YAML directive for another version than 1.1", "remove the line that begins with %YAML"},
 	{"document start", "text after the end of the document", "indent keys of one mapping alike, and keep one site in one file"},
 }
 

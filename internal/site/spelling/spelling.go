@@ -11,7 +11,7 @@ func Nearest(word string, candidates []string) string {
 	if len(w) > 256 {
 		return ""
 	}
-	limit := max(1, len(w)/3)
+	limit := max(1, (len(w)+1)/3)
 	best := ""
 	for _, c := range candidates {
 		if c == word || len(c) > 1024 {
