@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,8 +57,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sim": cmdSim, "behave": cmdBehave, "fault": cmdFault, "power": cmdPower, "mount": cmdMount,
-			"disk-boot": cmdDiskBoot, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "requests": cmdRequests,
-			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled,
+			"disk-boot": cmdDiskBoot, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
+			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
 			"status": cmdStatus, "count": cmdCount, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
 		},
 	})
@@ -207,6 +209,18 @@ func cmdEdit(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(name, bytes.ReplaceAll(b, []byte(args[0]), []byte(args[1])), 0o600))
 }
 
+// resub PATTERN TO replaces what matches in the site file.
+func cmdResub(ts *testscript.TestScript, _ bool, args []string) {
+	name := world(ts).site.SiteFile()
+	b, err := os.ReadFile(name)
+	ts.Check(err)
+	pattern := regexp.MustCompile(args[0])
+	if !pattern.Match(b) {
+		ts.Fatalf("nothing in the site file matches %s", args[0])
+	}
+	ts.Check(os.WriteFile(name, pattern.ReplaceAll(b, []byte(args[1])), 0o600))
+}
+
 // requests NODE prints the requests since the last call, one a line.
 func cmdRequests(ts *testscript.TestScript, _ bool, args []string) {
 	m := simNode(ts, args[0]).Machine()
@@ -269,41 +283,58 @@ func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
 	number(ts, "exit status", got, args[0])
 }
 
-// killed NODE METHOD PATTERN ARGS... runs livecd-sync ARGS and kills it right
-// after the node's BMC has taken a request that matches.
-func cmdKilled(ts *testscript.TestScript, _ bool, args []string) {
-	m := simNode(ts, args[0]).Machine()
-	m.ForgetRequests()
-	pattern := regexp.MustCompile(args[2])
-	path, err := exec.LookPath("livecd-sync")
-	if err != nil {
-		path = filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "livecd-sync")
-	}
-	cmd := exec.Command(path, args[3:]...)
+// program makes a command that runs livecd-sync, to be killed.
+func program(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "livecd-sync")
+	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.Getenv("WORK")
 	for _, name := range []string{"PATH", "HOME", "LIVECD_SYNC_FILE", streamsEnv} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
+	return cmd
+}
+
+// killed NODE METHOD PATTERN ARGS... runs livecd-sync ARGS and kills it right
+// after the node's BMC has acted on a request that matches, before it answers.
+func cmdKilled(ts *testscript.TestScript, _ bool, args []string) {
+	m := simNode(ts, args[0]).Machine()
+	pattern := regexp.MustCompile(args[2])
+	cmd := program(ts, args[3:])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	var struck atomic.Bool
+	m.BeforeAnswer(func(r bmcsim.Request) {
+		if r.Method == args[1] && pattern.MatchString(r.Path) && struck.CompareAndSwap(false, true) {
+			_ = cmd.Process.Kill()
+		}
+	})
+	defer m.BeforeAnswer(nil)
+	err := cmd.Run()
+	if !struck.Load() {
+		ts.Fatalf("it ended (%v) before a %s of %s was seen:\n%s", err, args[1], args[2], out.String())
+	}
+}
+
+// killedwhen PATTERN ARGS... runs livecd-sync ARGS and kills it when a line that
+// it writes to stderr matches.
+func cmdKilledWhen(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	cmd := program(ts, args[1:])
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
 	ts.Check(cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-ended:
-			ts.Fatalf("it ended (%v) before a %s of %s was seen:\n%s", err, args[1], args[2], out.String())
-		case <-tick.C:
+	var seen strings.Builder
+	struck := false
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		fmt.Fprintln(&seen, lines.Text())
+		if !struck && pattern.MatchString(lines.Text()) {
+			struck = true
+			_ = cmd.Process.Kill()
 		}
-		for _, r := range m.Requests() {
-			if r.Method == args[1] && pattern.MatchString(r.Path) {
-				_ = cmd.Process.Kill()
-				<-ended
-				return
-			}
-		}
+	}
+	err = cmd.Wait()
+	if !struck {
+		ts.Fatalf("it ended (%v) without a line that matches %s:\n%s", err, args[0], seen.String())
 	}
 }
 

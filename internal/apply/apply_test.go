@@ -81,7 +81,7 @@ func TestFailures(t *testing.T) {
 		kind   bmc.Kind
 		says   string
 		step   string // the step that fails
-		boots  int // -1: the machine may still be in POST
+		boots  int    // -1: the machine may still be in POST
 	}{
 		{"no licence", with(bmcsim.Behaviour{NoLicence: true}), nil, bmc.KindLicence, "", "insert-media", 0},
 		{"the image is lost at power-on", with(bmcsim.Behaviour{DetachAtPowerOn: true}), nil, bmc.KindMedia, "it does not run new", "await-boot", -1},

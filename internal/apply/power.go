@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
 )
 
 // powerOff asks the machine to go down, and switches it off when it does not.
@@ -86,6 +87,9 @@ func (w *work) powerOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.stillArmed(ctx, c); err != nil {
+		return err
+	}
 	resetErr := c.Reset(ctx, bmc.PowerUp)
 	w.started = true
 	err = w.untilPower(ctx, c, bmc.PowerOn, w.timing.Power)
@@ -93,6 +97,25 @@ func (w *work) powerOn(ctx context.Context) error {
 		return resetErr
 	}
 	return err
+}
+
+// stillArmed makes sure that the machine will boot the virtual CD, where this
+// run did not arm it itself a moment ago.
+func (w *work) stillArmed(ctx context.Context, c bmc.Client) error {
+	if w.armed || !w.boots() {
+		return nil
+	}
+	s, err := c.ObserveSystem(ctx)
+	if err != nil {
+		return err
+	}
+	if plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}) {
+		return nil
+	}
+	return &bmc.Error{
+		Kind: bmc.KindCancelled, Err: errors.New("its boot override is no longer set; it was not started, for it would boot its disk"),
+		Hint: "plan again",
+	}
 }
 
 // restart restarts the machine in place, once. Nothing shows at once whether it

@@ -154,7 +154,7 @@ func (w *work) setBootOnce(ctx context.Context) error {
 		return err
 	}
 	setErr := c.SetBootOnce(ctx)
-	return w.until(ctx, w.timing.Override, func(ctx context.Context) error {
+	err = w.until(ctx, w.timing.Override, func(ctx context.Context) error {
 		s, err := c.ObserveSystem(ctx)
 		if err != nil {
 			return err
@@ -167,6 +167,8 @@ func (w *work) setBootOnce(ctx context.Context) error {
 		}
 		return w.notShown(fmt.Sprintf("its BMC took the boot override, but shows %q, %q", s.Boot.Enabled, s.Boot.Target))
 	})
+	w.armed = err == nil
+	return err
 }
 
 // definite reports whether err is a refusal: the request did not act and will

@@ -22,6 +22,7 @@ type work struct {
 	// started: this run has started the machine, so whatever answers from now on
 	// is a new boot.
 	started bool
+	armed   bool      // this run has set the boot override
 	holds   bool      // a place among the nodes that may be down
 	step    int       // of the step that is running, from 0
 	atRisk  bool      // the check before the first disruptive step is done

@@ -50,5 +50,9 @@ func (p Profile) checkLength(image string) error {
 }
 
 func (p Profile) refuse(image, why, hint string) error {
-	return &Error{Kind: KindURL, Err: fmt.Errorf("%s %s (%s)", image, why, p.Name), Hint: hint}
+	if u, err := url.Parse(image); err == nil && u.User != nil {
+		u.User = url.User("***")
+		image = u.String()
+	}
+	return &Error{Op: "check the image's url", Kind: KindURL, Err: fmt.Errorf("%s %s (%s)", image, why, p.Name), Hint: hint}
 }

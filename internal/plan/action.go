@@ -16,6 +16,8 @@ const (
 )
 
 // An Action is one thing to do to a node. The set is closed.
+//
+//sumtype:decl
 type Action interface {
 	// Name is the action's stable name in plans and on the command line.
 	Name() string
@@ -41,9 +43,9 @@ type (
 	EnableMedia struct{}
 	// EjectMedia empties the CD slot.
 	EjectMedia struct {
-		Slot     string
-		Image    string // what is in it, as the BMC says
-		Disrupts bool   // the machine is on while it is done
+		Slot      string
+		Image     string // what is in it, as the BMC says
+		PoweredOn bool   // the machine is on while it is done
 	}
 	// InsertMedia mounts an image in the CD slot.
 	InsertMedia struct{ Image, URL string }

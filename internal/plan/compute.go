@@ -264,11 +264,13 @@ func (d *draft) mount(because string) {
 func (d *draft) eject(because string) {
 	m := d.facts.BMC.Media
 	on := d.facts.BMC.Power != bmc.PowerOff && !d.endsRunning()
-	d.step(EjectMedia{Slot: m.Slot, Image: m.Image, Disrupts: on}, because)
+	d.step(EjectMedia{Slot: m.Slot, Image: m.Image, PoweredOn: on}, because)
 }
 
+// arm appends the boot override, unless it is set and nothing can use it up
+// before the boot: only with the machine off does it stay.
 func (d *draft) arm() {
-	if d.armed() {
+	if d.armed() && !d.endsRunning() {
 		return
 	}
 	d.step(SetBootOnce{}, "the next boot, and only that, shall use the virtual CD")

@@ -26,6 +26,8 @@ type Facts struct {
 
 // A Host is what the node itself says over ssh. The set is closed: HostUnknown,
 // HostSilent, HostDisk and HostLive.
+//
+//sumtype:decl
 type Host interface{ host() }
 
 // The cases of Host.

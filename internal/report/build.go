@@ -226,7 +226,7 @@ func arguments(a plan.Action) Arguments {
 	case plan.BackupOverlay:
 		return Arguments{Purpose: a.Purpose, Store: a.Store, MayFail: a.MayFail}
 	case plan.EjectMedia:
-		return Arguments{Slot: a.Slot, Image: a.Image, PoweredOn: a.Disrupts}
+		return Arguments{Slot: a.Slot, Image: a.Image, PoweredOn: a.PoweredOn}
 	case plan.InsertMedia:
 		return Arguments{Image: a.Image, URL: a.URL}
 	case plan.AwaitBoot:

@@ -37,7 +37,9 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 	if alive {
 		a, spoil = m.suffer(r, c, do)
 	}
-	m.finish(entry, a.status)
+	if done, tell := m.finish(entry, a.status); tell != nil {
+		tell(done)
+	}
 	if a.status == 0 {
 		panic(http.ErrAbortHandler)
 	}
@@ -68,11 +70,12 @@ func (m *Machine) begin(c *call, entry *Request) (do Do, alive bool) {
 }
 
 // finish counts a request out, before its answer is written.
-func (m *Machine) finish(entry *Request, status int) {
+func (m *Machine) finish(entry *Request, status int) (Request, func(Request)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inFlight--
 	entry.Status = status
+	return *entry, m.beforeAnswer
 }
 
 // answer is what a BMC without faults answers. The status is 0 when it closes

@@ -144,11 +144,12 @@ type Machine struct {
 	hostQueue []func(Host)
 	telling   bool
 
-	behaviour Behaviour
-	faults    []*scriptedFault
-	requests  []*Request
-	inFlight  int
-	stats     Stats
+	behaviour    Behaviour
+	faults       []*scriptedFault
+	requests     []*Request
+	beforeAnswer func(Request)
+	inFlight     int
+	stats        Stats
 
 	power    powerState
 	media    mediaState

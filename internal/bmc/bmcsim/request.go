@@ -38,6 +38,16 @@ func (m *Machine) ForgetRequests() {
 	m.requests = nil
 }
 
+// BeforeAnswer has f called with each request that was dealt with, before its
+// answer is written: the moment at which a client that is killed has sent a
+// request, had it acted upon, and learnt nothing. f is called without the
+// machine's lock, by HTTP requests only; nil ends it.
+func (m *Machine) BeforeAnswer(f func(Request)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.beforeAnswer = f
+}
+
 // log remembers a request. The lock is held by the caller.
 func (m *Machine) log(r *Request) {
 	if len(m.requests) >= maxRequests {
