@@ -287,7 +287,8 @@ func TestCutConnections(t *testing.T) {
 	s := openStore(t, dir)
 	n := m.boot(t, "")
 	n.change()
-	for _, after := range []int{1, 511, 40_000, 150_000} {
+	n.run("head -c 8000000 /dev/urandom >/lab/random") // more than can be on its way when the cut comes
+	for _, after := range []int{1, 511, 40_000, 4_000_000} {
 		_, err := overlay.Backup(t.Context(), &cutting{n.redial(m), "# backup", after}, s, request(overlay.PurposeReset))
 		if bmc.KindOf(err) != bmc.KindSSH {
 			t.Errorf("a backup cut after %d bytes: %v", after, err)
@@ -305,7 +306,7 @@ func TestCutConnections(t *testing.T) {
 	n.run("mkdir -p /lab/gone && echo stays >/lab/gone/f && echo stays >/lab/gone-dir-2")
 	for _, cut := range []cutting{
 		{script: "# clear", after: 100}, {script: "# clear", after: 911}, {script: "# extract", after: 512},
-		{script: "# extract", after: 60_000}, {script: "# extract", after: 150_000}, {script: "# list", after: 30},
+		{script: "# extract", after: 60_000}, {script: "# extract", after: 4_000_000}, {script: "# list", after: 30},
 	} {
 		cut.Conn = n.redial(m)
 		_, err := overlay.Restore(t.Context(), &cut, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})

@@ -92,12 +92,16 @@ func TestMountsAreSpared(t *testing.T) {
 mount -t tmpfs tmpfs /lab/kept && echo precious >/lab/kept/data
 rm -rf /lab/acl-dir && mkdir /tmp/lab-outside && echo precious >/tmp/lab-outside/modified && ln -s /tmp/lab-outside /lab/acl-dir
 rm -rf /lab/turned-dir /lab/sealed && ln -s /tmp/lab-outside /lab/turned-dir && ln -s ../tmp/lab-outside /lab/opaque-2
+mkdir '/lab/odd names' && mount -t tmpfs tmpfs '/lab/odd names'
 mkdir -p /run/lab-outside && echo precious >/run/lab-outside/f && ln -s /run/lab-outside /lab/sealed`)
 	report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})
 	t.Logf("%v %+v", err, report)
 	got := n.run("cat /lab/mounted/under/data /lab/kept/data /tmp/lab-outside/modified /run/lab-outside/f; ls -A /tmp/lab-outside /run/lab-outside")
 	if want := strings.Repeat("precious\n", 4) + "/run/lab-outside:\nf\n\n/tmp/lab-outside:\nmodified\n"; got != want {
 		t.Errorf("what was mounted or linked to has changed: %q", got)
+	}
+	if got := n.run("cd /lab && ls -A 'odd names' && umount 'odd names' && ls 'odd names/a b'"); got != "odd names/a b\n" {
+		t.Errorf("below a mount: %q", got)
 	}
 	if got := n.run("cat /lab/turned-dir/f /lab/sealed/f"); got != "in\ns\n" {
 		t.Errorf("directories in place of links: %q", got)
