@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/media"
@@ -27,6 +27,9 @@ type nodes struct {
 	agent   string // the socket of the ssh agent, or ""
 	// progress is told, in words, how a transfer goes; it may be nil.
 	progress func(node, detail string)
+
+	readImages sync.Once
+	names      map[site.Volume]string // of the site's images
 }
 
 // on runs f with a connection to the node.
@@ -145,20 +148,18 @@ func (c *nodes) prune(ctx context.Context, st overlay.Store, n site.Node) error 
 }
 
 // imageOf is the name of the site's image with that volume, as far as the
-// images can be read from here.
+// images can be read from here; they are read once.
 func (c *nodes) imageOf(ctx context.Context, v site.Volume) string {
-	client := media.NewClient()
-	names := make([]string, 0, len(c.site.Images))
-	for name := range c.site.Images {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if id, err := media.Identify(ctx, client, c.site.Images[name]); err == nil && id.Volume == v {
-			return name
+	c.readImages.Do(func() {
+		client := media.NewClient()
+		c.names = make(map[site.Volume]string, len(c.site.Images))
+		for name, img := range c.site.Images {
+			if id, err := media.Identify(ctx, client, img); err == nil {
+				c.names[id.Volume] = name
+			}
 		}
-	}
-	return ""
+	})
+	return c.names[v]
 }
 
 // Restore puts a backup back onto the running node.

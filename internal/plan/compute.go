@@ -106,8 +106,8 @@ func (d *draft) wantedOverLive(h HostLive) {
 		d.note("it runs a live image, which could not be compared with %s: %s", d.node.Image, d.whyUncomparable(h))
 		return
 	}
-	d.driftRunning(h.Volume.ID)
-	d.cycle("it runs " + orUnnamed(h.Volume.ID))
+	d.driftRunning(volume(h))
+	d.cycle("it runs " + volume(h))
 }
 
 // wantedOverSilence: whatever runs there may be a live image with an overlay

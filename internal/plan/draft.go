@@ -73,7 +73,7 @@ func (d *draft) driftMedia() {
 }
 
 func (d *draft) driftRunning(got string) {
-	d.drifts = append(d.drifts, Drift{Field: "running", Want: d.node.Image, Got: orUnnamed(got), At: d.node.At("image")})
+	d.drifts = append(d.drifts, Drift{Field: "running", Want: d.node.Image, Got: got, At: d.node.At("image")})
 }
 
 func (d *draft) noteArmed() {
@@ -194,7 +194,7 @@ func (d *draft) saveFirst(because string) bool {
 		d.note("the overlay of the running image is given up, as --accept-data-loss says")
 		return true
 	case !d.node.OverlayManaged():
-		d.block(bmc.KindDataLoss, fmt.Errorf("it runs %s, and its overlay has no store to be backed up to", orUnnamed(h.Volume.ID)),
+		d.block(bmc.KindDataLoss, fmt.Errorf("it runs %s, and its overlay has no store to be backed up to", volume(h)),
 			"write overlay.store for it, or give the overlay up with --accept-data-loss="+d.node.Name)
 	default:
 		d.block(bmc.KindDataLoss, fmt.Errorf("the overlay of what it runs cannot be backed up: %w", d.facts.Overlay.Err),
@@ -289,11 +289,12 @@ func hintUnreachableOverlay(node string, err error) string {
 	return orHint(err, "see why ssh does not answer") + "; or give the overlay up with --accept-data-loss=" + node
 }
 
-func orUnnamed(s string) string {
-	if s == "" {
-		return "an unnamed image"
+// volume names the live image that a node runs.
+func volume(h HostLive) string {
+	if h.Volume.ID == "" {
+		return "an unnamed live image"
 	}
-	return s
+	return "volume " + h.Volume.ID
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
