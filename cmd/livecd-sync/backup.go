@@ -54,7 +54,7 @@ func (a *app) backup(ctx context.Context, args []string) error {
 			out.Error = unmanaged()
 			return out, named
 		}
-		m, err := t.nodes.backup(ctx, n, plan.Manual)
+		m, err := t.nodes.backup(ctx, n, plan.Manual, nil)
 		out.Backup, out.Error = m.ID, errorOf(err)
 		out.Detail = fmt.Sprintf("%d members, %s stored", m.Counts.Entries, size(m.StoredBytes))
 		if len(m.Warnings) > 0 {
@@ -197,7 +197,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, from string) (id, 
 		}
 		from = m.ID
 	}
-	rep, err := c.restore(ctx, n, from)
+	rep, err := c.restore(ctx, n, from, nil)
 	if err != nil {
 		return from, "", err
 	}

@@ -25,8 +25,6 @@ type nodes struct {
 	clock   bmc.Clock
 	version string
 	agent   string // the socket of the ssh agent, or ""
-	// progress is told, in words, how a transfer goes; it may be nil.
-	progress func(node, detail string)
 
 	readImages sync.Once
 	names      map[site.Volume]string // of the site's images
@@ -111,12 +109,12 @@ func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.Ove
 }
 
 // Backup backs the node's overlay up and returns the backup's ID.
-func (c *nodes) Backup(ctx context.Context, n site.Node, purpose plan.Purpose) (string, error) {
-	m, err := c.backup(ctx, n, purpose)
+func (c *nodes) Backup(ctx context.Context, n site.Node, purpose plan.Purpose, progress func(string)) (string, error) {
+	m, err := c.backup(ctx, n, purpose, progress)
 	return m.ID, err
 }
 
-func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose) (m overlay.Manifest, err error) {
+func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, progress func(string)) (m overlay.Manifest, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return m, err
@@ -131,7 +129,7 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose) (
 			Node: n.Name, Site: c.site.Name, Image: c.imageOf(ctx, v), Volume: v,
 			Purpose: overlay.Purpose(purpose), Running: running, Path: n.Overlay.Path, Exclude: n.Overlay.Exclude,
 			AllowPartial: purpose != plan.ForReset, ToolVersion: c.version, Now: c.clock.Now,
-			Progress: c.transfer(n.Name, "read"),
+			Progress: transfer(progress, "read"),
 		})
 		return err
 	})
@@ -163,19 +161,19 @@ func (c *nodes) imageOf(ctx context.Context, v site.Volume) string {
 }
 
 // Restore puts a backup back onto the running node.
-func (c *nodes) Restore(ctx context.Context, n site.Node, id string) (string, error) {
-	rep, err := c.restore(ctx, n, id)
+func (c *nodes) Restore(ctx context.Context, n site.Node, id string, progress func(string)) (string, error) {
+	rep, err := c.restore(ctx, n, id, progress)
 	return describeRestore(rep), err
 }
 
-func (c *nodes) restore(ctx context.Context, n site.Node, id string) (rep overlay.RestoreReport, err error) {
+func (c *nodes) restore(ctx context.Context, n site.Node, id string, progress func(string)) (rep overlay.RestoreReport, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return rep, err
 	}
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
 		rep, err = overlay.Restore(ctx, remote, st, overlay.RestoreRequest{
-			Node: n.Name, ID: id, Progress: c.transfer(n.Name, "sent"),
+			Node: n.Name, ID: id, Progress: transfer(progress, "sent"),
 		})
 		return err
 	})
@@ -193,11 +191,12 @@ func describeRestore(r overlay.RestoreReport) string {
 	return s
 }
 
-func (c *nodes) transfer(node, verb string) func(int64) {
-	if c.progress == nil {
+// transfer tells how many bytes have gone by; to nobody, if progress is nil.
+func transfer(progress func(string), verb string) func(int64) {
+	if progress == nil {
 		return nil
 	}
-	return func(bytes int64) { c.progress(node, fmt.Sprintf("%s %s", size(bytes), verb)) }
+	return func(bytes int64) { progress(size(bytes) + " " + verb) }
 }
 
 // size writes a number of bytes for people.

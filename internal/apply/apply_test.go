@@ -160,9 +160,9 @@ type afterBackup struct {
 	then func()
 }
 
-func (a afterBackup) Backup(ctx context.Context, n site.Node, p plan.Purpose) (string, error) {
+func (a afterBackup) Backup(ctx context.Context, n site.Node, p plan.Purpose, tell func(string)) (string, error) {
 	defer a.then()
-	return a.world.Backup(ctx, n, p)
+	return a.world.Backup(ctx, n, p, tell)
 }
 
 // Stop lets the running step come to a safe point and starts no other.
@@ -259,12 +259,12 @@ func TestManyNodes(t *testing.T) {
 
 type byNode struct{ worlds map[string]*world }
 
-func (b byNode) Backup(ctx context.Context, n site.Node, p plan.Purpose) (string, error) {
-	return b.worlds[n.Name].Backup(ctx, n, p)
+func (b byNode) Backup(ctx context.Context, n site.Node, p plan.Purpose, tell func(string)) (string, error) {
+	return b.worlds[n.Name].Backup(ctx, n, p, tell)
 }
 
-func (b byNode) Restore(ctx context.Context, n site.Node, id string) (string, error) {
-	return b.worlds[n.Name].Restore(ctx, n, id)
+func (b byNode) Restore(ctx context.Context, n site.Node, id string, tell func(string)) (string, error) {
+	return b.worlds[n.Name].Restore(ctx, n, id, tell)
 }
 
 func (b byNode) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error {

@@ -43,13 +43,13 @@ func (r *reaper) do(f func() error) error {
 	return err
 }
 
-func (r *reaper) Backup(ctx context.Context, n site.Node, p plan.Purpose) (id string, err error) {
-	err = r.do(func() error { id, err = r.world.Backup(ctx, n, p); return err })
+func (r *reaper) Backup(ctx context.Context, n site.Node, p plan.Purpose, tell func(string)) (id string, err error) {
+	err = r.do(func() error { id, err = r.world.Backup(ctx, n, p, tell); return err })
 	return id, err
 }
 
-func (r *reaper) Restore(ctx context.Context, n site.Node, from string) (s string, err error) {
-	err = r.do(func() error { s, err = r.world.Restore(ctx, n, from); return err })
+func (r *reaper) Restore(ctx context.Context, n site.Node, from string, tell func(string)) (s string, err error) {
+	err = r.do(func() error { s, err = r.world.Restore(ctx, n, from, tell); return err })
 	return s, err
 }
 

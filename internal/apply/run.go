@@ -18,10 +18,11 @@ import (
 // Overlays backs overlays up and restores them, and keeps the note that a run
 // leaves before it ends what a node runs. Its errors are of type *bmc.Error.
 type Overlays interface {
-	// Backup returns the ID of a verified backup.
-	Backup(ctx context.Context, n site.Node, purpose plan.Purpose) (id string, err error)
+	// Backup returns the ID of a verified backup. It tells progress how it goes,
+	// in words.
+	Backup(ctx context.Context, n site.Node, purpose plan.Purpose, progress func(string)) (id string, err error)
 	// Restore returns, in words, what was restored.
-	Restore(ctx context.Context, n site.Node, id string) (report string, err error)
+	Restore(ctx context.Context, n site.Node, id string, progress func(string)) (report string, err error)
 	SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error
 	ClearReboot(ctx context.Context, n site.Node) error
 }

@@ -36,10 +36,12 @@ func (w *work) do(ctx context.Context, a plan.Action) (detail string, err error)
 	panic(fmt.Sprintf("apply: no way to run %T", a)) // the set of actions is closed
 }
 
+func (w *work) progress(detail string) { w.event(Progress, detail, nil) }
+
 func (w *work) backupOverlay(ctx context.Context, a plan.BackupOverlay) (string, error) {
 	ctx, done := w.interruptible(ctx)
 	defer done()
-	id, err := w.Overlays.Backup(ctx, w.node, a.Purpose)
+	id, err := w.Overlays.Backup(ctx, w.node, a.Purpose, w.progress)
 	switch {
 	case err != nil && w.stopped(ctx):
 		return "", cancelled(err)
@@ -60,7 +62,7 @@ func (w *work) restoreOverlay(ctx context.Context, a plan.RestoreOverlay) (strin
 	if id == "" {
 		return "nothing to restore: no backup could be made", nil
 	}
-	report, err := w.Overlays.Restore(ctx, w.node, id)
+	report, err := w.Overlays.Restore(ctx, w.node, id, w.progress)
 	if err != nil {
 		return "", err
 	}

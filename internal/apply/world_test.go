@@ -116,7 +116,7 @@ func (w *world) host(context.Context, site.Node) (plan.Host, error) {
 	return plan.HostLive{BootID: id, Volume: volumes[w.booted.Image], Restored: w.held}, nil
 }
 
-func (w *world) Backup(_ context.Context, _ site.Node, _ plan.Purpose) (string, error) {
+func (w *world) Backup(_ context.Context, _ site.Node, _ plan.Purpose, _ func(string)) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failBackup != nil {
@@ -131,7 +131,7 @@ func (w *world) Backup(_ context.Context, _ site.Node, _ plan.Purpose) (string, 
 	return id, nil
 }
 
-func (w *world) Restore(_ context.Context, _ site.Node, id string) (string, error) {
+func (w *world) Restore(_ context.Context, _ site.Node, id string, _ func(string)) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failRestore != nil {

@@ -133,7 +133,7 @@ func (v *value) writePath(b *strings.Builder) {
 	if b.Len() > 0 {
 		b.WriteByte('.')
 	}
-	if plainKey.MatchString(v.key) {
+	if len(v.key) <= shown && plainKey.MatchString(v.key) {
 		b.WriteString(v.key)
 	} else {
 		b.WriteString(quote(v.key))
@@ -150,11 +150,13 @@ func (v *value) index() int {
 	return -1
 }
 
+// shown is how many bytes of a text an error shows.
+const shown = 60
+
 // quote quotes a text for an error, and shortens a long one.
 func quote(s string) string {
-	const most = 60
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most-3], "") + "…"
+	if len(s) > shown {
+		s = strings.ToValidUTF8(s[:shown-3], "") + "…"
 	}
 	return strconv.Quote(s)
 }
@@ -198,7 +200,7 @@ func (v *value) showKeys() string {
 		}
 	}
 	s := alternatives(keys, "and")
-	if len(s) > 60 || v.secret() && !onlyNames(keys) {
+	if len(s) > shown || v.secret() && !onlyNames(keys) {
 		return "a mapping"
 	}
 	return "a mapping of " + s
