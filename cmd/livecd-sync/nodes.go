@@ -139,9 +139,9 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, p
 	return m, c.prune(ctx, st, n)
 }
 
-// prune keeps the node's newest backups.
+// prune keeps the node's newest backups, and the one that the site file names.
 func (c *nodes) prune(ctx context.Context, st overlay.Store, n site.Node) error {
-	_, err := overlay.Prune(ctx, st, n.Name, n.Overlay.Keep)
+	_, err := overlay.Prune(ctx, st, n.Name, n.Overlay.Keep, n.Overlay.Restore)
 	return err
 }
 

@@ -6,9 +6,9 @@ import (
 
 // Prune deletes the oldest of a node's backups beyond the newest keep, and
 // returns the IDs of those it deleted. Whatever keep is, it spares the newest
-// backup that is not partial, and the one that a reboot which is not done with
-// is to restore. All listed backups were verified when they were made.
-func Prune(ctx context.Context, store Store, node string, keep int) ([]string, error) {
+// backup that is not partial, the one that a reboot which is not done with is
+// to restore, and those that needed names. All listed backups were verified when they were made.
+func Prune(ctx context.Context, store Store, node string, keep int, needed ...string) ([]string, error) {
 	list, err := store.List(ctx, node)
 	if err != nil {
 		return nil, err
@@ -16,6 +16,9 @@ func Prune(ctx context.Context, store Store, node string, keep int) ([]string, e
 	spared, err := spare(ctx, store, node, list)
 	if err != nil {
 		return nil, err
+	}
+	for _, id := range needed {
+		spared[id] = true
 	}
 	var deleted []string
 	for i := len(list) - 1; i >= max(keep, 0); i-- {

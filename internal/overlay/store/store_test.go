@@ -230,6 +230,11 @@ func TestPrune(t *testing.T) {
 		t.Errorf("deleted %q", deleted)
 	}
 	must(t, s.ClearReboot(t.Context(), "n1"))
+	_, err = overlay.Prune(t.Context(), s, "n1", 0, pending)
+	must(t, err)
+	if got := ids(t, s, "n1"); !slices.Equal(got, []string{pending, whole}) {
+		t.Errorf("the one that is needed was not spared: %q", got)
+	}
 	_, err = overlay.Prune(t.Context(), s, "n1", 0)
 	must(t, err)
 	if got := ids(t, s, "n1"); !slices.Equal(got, []string{whole}) {
