@@ -59,18 +59,20 @@ type watcher struct {
 }
 
 func (w *watcher) run(ctx context.Context, every time.Duration) error {
-	ctx, done := w.app.untilStop(ctx)
+	untilStop, done := w.app.untilStop(ctx)
 	defer done()
-	return watch.Run(ctx, watch.Config{
+	return watch.Run(untilStop, watch.Config{
 		Path: w.app.siteFile(), Every: every,
-		Run:     func(ctx context.Context, why watch.Reason) { w.once(ctx, why) },
+		// A stop ends the reading at once; what is being applied ends by itself, at
+		// a safe point, or with ctx.
+		Run:     func(reading context.Context, why watch.Reason) { w.once(reading, ctx, why) },
 		OnError: func(err error) { w.app.complain(err) },
 	})
 }
 
 // once plans, and applies what may be applied. What goes wrong is shown, and the
 // watch goes on.
-func (w *watcher) once(ctx context.Context, why watch.Reason) {
+func (w *watcher) once(ctx, applying context.Context, why watch.Reason) {
 	s, err := w.app.load()
 	if err != nil {
 		w.app.complain(err)
@@ -92,7 +94,7 @@ func (w *watcher) once(ctx context.Context, why watch.Reason) {
 	}
 	w.show(p, why)
 	if w.apply {
-		w.applySome(ctx, t, p)
+		w.applySome(applying, t, p)
 	}
 }
 
@@ -107,14 +109,13 @@ func (w *watcher) show(p plan.Plan, why watch.Reason) {
 		return
 	}
 	w.shown = b.String()
-	fmt.Fprintf(w.app.out, "%s  %s\n", w.app.clock.Now().UTC().Format(time.RFC3339), why)
 	if w.app.json() {
 		if err := report.PlanJSON(w.app.out, p); err != nil {
 			w.app.complain(err)
 		}
 		return
 	}
-	fmt.Fprint(w.app.out, w.shown)
+	fmt.Fprintf(w.app.out, "%s  %s\n%s", w.app.clock.Now().UTC().Format(time.RFC3339), why, w.shown)
 }
 
 func (w *watcher) applySome(ctx context.Context, t *target, p plan.Plan) {
@@ -128,8 +129,7 @@ func (w *watcher) applySome(ctx context.Context, t *target, p plan.Plan) {
 	if len(some.Nodes) == 0 {
 		return
 	}
-	// A stop lets the run come to a safe point, so it gets a context of its own.
-	res := t.runner(some).Run(context.WithoutCancel(ctx), w.app.stop, t.site, some)
+	res := t.runner(some).Run(ctx, w.app.stop, t.site, some)
 	w.remember(t, res)
 	w.shown = "" // what was done is worth showing what is left
 	if err := w.app.showResult(res, true); err != nil {

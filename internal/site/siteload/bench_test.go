@@ -54,3 +54,26 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkParseApart is the worst case: no two nodes have the same shape, or
+// each node has something wrong with it.
+func BenchmarkParseApart(b *testing.B) {
+	const n = 2000
+	var apart, faulty strings.Builder
+	apart.WriteString("apiVersion: livecd-sync/v1\nsite: apart\nnodes:\n")
+	faulty.WriteString("apiVersion: livecd-sync/v1\nsite: faulty\nnodes:\n")
+	for i := range n {
+		fmt.Fprintf(&apart, "  n%d: {bmc: {address: b%d}, groups: [%s]}\n", i, i, strings.Repeat("g, ", i%50)+strings.Repeat("h1, ", i/50))
+		fmt.Fprintf(&faulty, "  n%d: {bmc: {adress: b%d, auth: %d}, overlay: {keep: 0}}\n", i, i, i)
+	}
+	for name, data := range map[string]string{"shapes": apart.String(), "faults": faulty.String()} {
+		b.Run(fmt.Sprintf("%s=%d", name, n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if s, err := siteload.Parse("site.yaml", []byte(data)); (err == nil) != (s != nil) {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
