@@ -64,7 +64,7 @@ func BenchmarkParseApart(b *testing.B) {
 	faulty.WriteString("apiVersion: livecd-sync/v1\nsite: faulty\nnodes:\n")
 	for i := range n {
 		fmt.Fprintf(&apart, "  n%d: {bmc: {address: b%d}, groups: [%s]}\n", i, i, strings.Repeat("g, ", i%50)+strings.Repeat("h1, ", i/50))
-		fmt.Fprintf(&faulty, "  n%d: {bmc: {adress: b%d, auth: %d}, overlay: {keep: 0}}\n", i, i, i)
+		fmt.Fprintf(&faulty, "  n%d: {bmc: {adrss: b%d, auth: %d}, overlay: {keep: 0}}\n", i, i, i)
 	}
 	for name, data := range map[string]string{"shapes": apart.String(), "faults": faulty.String()} {
 		b.Run(fmt.Sprintf("%s=%d", name, n), func(b *testing.B) {

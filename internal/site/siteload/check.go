@@ -29,10 +29,10 @@ func (f *file) check(root *value) {
 	facts := schemaFacts()
 	nodes := root.get("nodes")
 	if root.bad || nodes == nil || nodes.bad || nodes.kind != mapping {
-		f.report(facts, f.vet(facts, root, nil, "#Site"))
+		f.report(facts, vet(facts, root, nil, "#Site"))
 		return
 	}
-	f.report(facts, f.vet(facts, root, nodes, "#Site"))
+	f.report(facts, vet(facts, root, nodes, "#Site"))
 	groups := groupByShape(facts, nodes)
 	for start := 0; start < len(groups); start += batch {
 		part := groups[start:min(start+batch, len(groups))]
@@ -40,7 +40,7 @@ func (f *file) check(root *value) {
 		for _, g := range part {
 			sample.members = append(sample.members, g[0])
 		}
-		problems := f.vet(facts, sample, nil, "#Nodes")
+		problems := vet(facts, sample, nil, "#Nodes")
 		f.report(facts, problems)
 		f.reportAlike(facts, part, problems)
 	}
@@ -144,7 +144,7 @@ type vetting struct {
 // there is to tell at once: an unknown key is told only when the rest of its
 // struct is right. So what it tells is made good, and it is asked again, until
 // it tells nothing new.
-func (f *file) vet(facts *facts, top, skip *value, def string) []problem {
+func vet(facts *facts, top, skip *value, def string) []problem {
 	c := &vetting{facts: facts, top: top, skip: skip, def: def, renamed: map[*value]string{}}
 	for range maxPasses {
 		errs := c.ask()

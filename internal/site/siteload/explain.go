@@ -30,11 +30,9 @@ func (f *file) report(facts *facts, problems []problem) {
 
 // quotes reminds of quotes where YAML took a text for something else.
 func quotes(p *place, v *value) string {
-	switch v.kind {
-	case boolean, integer, float:
-		if p != nil && p.kind == cue.StringKind {
-			return ", in quotes if it looks like a number or like true or false"
-		}
+	mistaken := v.kind == boolean || v.kind == integer || v.kind == float
+	if mistaken && p != nil && p.kind == cue.StringKind {
+		return ", in quotes if it looks like a number or like true or false"
 	}
 	return ""
 }

@@ -17,20 +17,20 @@ import (
 var update = flag.Bool("update", false, "rewrite the .want files of the faulty fixtures; read the difference before committing it")
 
 // fixtures lists testdata/DIR/*.yaml.
-func fixtures(t testing.TB, dir string) []string {
-	t.Helper()
+func fixtures(tb testing.TB, dir string) []string {
+	tb.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", dir, "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no fixtures in %s: %v", dir, err)
+		tb.Fatalf("no fixtures in %s: %v", dir, err)
 	}
 	return files
 }
 
-func read(t testing.TB, file string) []byte {
-	t.Helper()
+func read(tb testing.TB, file string) []byte {
+	tb.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
@@ -73,35 +73,35 @@ func TestFaults(t *testing.T) {
 var jargon = regexp.MustCompile(`incomplete value|empty disjunction|conflicting values|mismatched types|field not allowed|required but not present|matchN|invalid value|_\|_|out of bound|yaml: line|#[A-Z][A-Za-z]+`)
 
 // checkWords wants plain words, and no secret of the fixtures.
-func checkWords(t testing.TB, err error) {
-	t.Helper()
+func checkWords(tb testing.TB, err error) {
+	tb.Helper()
 	if w := jargon.FindString(err.Error()); w != "" {
-		t.Errorf("jargon: %s in\n%v", w, err)
+		tb.Errorf("jargon: %s in\n%v", w, err)
 	}
 	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("a secret is shown:\n%v", err)
+		tb.Errorf("a secret is shown:\n%v", err)
 	}
 }
 
 // checkErrors wants of every error that it has a place, in order, and says what
 // to do.
-func checkErrors(t testing.TB, err error) {
-	t.Helper()
+func checkErrors(tb testing.TB, err error) {
+	tb.Helper()
 	es, ok := errors.AsType[siteload.Errors](err)
 	if !ok || len(es) == 0 {
-		t.Fatalf("not Errors: %#v", err)
+		tb.Fatalf("not Errors: %#v", err)
 	}
 	last := siteload.Pos{}
 	for _, e := range es {
 		switch {
 		case e.Pos.Line < 1 || e.Pos.Column < 1 || e.Pos.File == "":
-			t.Errorf("an error without a place: %v", e)
+			tb.Errorf("an error without a place: %v", e)
 		case e.Message == "" || e.Hint == "":
-			t.Errorf("an error without a message or a hint: %v", e)
+			tb.Errorf("an error without a message or a hint: %v", e)
 		case e.Pos.Line < last.Line || e.Pos.Line == last.Line && e.Pos.Column < last.Column:
-			t.Errorf("out of order: %v", e)
+			tb.Errorf("out of order: %v", e)
 		case len(e.Error()) > 2000:
-			t.Errorf("an error of %d bytes: %.200s", len(e.Error()), e.Error())
+			tb.Errorf("an error of %d bytes: %.200s", len(e.Error()), e.Error())
 		}
 		last = e.Pos
 	}

@@ -213,13 +213,14 @@ var units = map[byte]time.Duration{'d': 24 * time.Hour, 'h': time.Hour, 'm': tim
 
 // duration reads the schema's #Duration, which bounds it so that it fits.
 func duration(s string) time.Duration {
-	var sum, n time.Duration
+	var sum time.Duration
+	n := 0
 	for i := range len(s) {
 		if unit, ok := units[s[i]]; ok {
-			sum, n = sum+n*unit, 0
+			sum, n = sum+time.Duration(n)*unit, 0
 			continue
 		}
-		n = n*10 + time.Duration(s[i]-'0')
+		n = n*10 + int(s[i]-'0')
 	}
 	return sum
 }

@@ -140,6 +140,7 @@ func (r *reader) fill(v *value, n *yaml.Node, depth int) {
 		r.sequence(v, n, depth)
 	case yaml.MappingNode:
 		r.mapping(v, n, depth)
+	default: // a document is in no document
 	}
 	if n.Anchor != "" {
 		r.anchors[n] = v
@@ -191,7 +192,7 @@ func (r *reader) member(v *value, key *yaml.Node) *value {
 		key = key.Alias
 	}
 	m.key = key.Value
-	message, hint := "", ""
+	var message, hint string
 	switch tag := key.ShortTag(); {
 	case key.Kind != yaml.ScalarNode:
 		m.key = "?"

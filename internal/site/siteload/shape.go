@@ -144,9 +144,10 @@ func (t *tests) unary(n *ast.UnaryExpr) bool {
 			t.fail("compares texts by their order", n)
 		}
 		return true
+	default:
+		t.fail("has the operator "+n.Op.String(), n)
+		return false
 	}
-	t.fail("has the operator "+n.Op.String(), n)
-	return false
 }
 
 func (t *tests) pattern(lit *ast.BasicLit) {
@@ -244,12 +245,13 @@ func (s *shaper) appendValue(b []byte, v *value) []byte {
 			b = s.appendValue(b, m)
 		}
 		return append(b, ']')
+	default:
+		b = append(b, '{')
+		for _, m := range v.members {
+			b = s.appendValue(s.appendKey(b, m.key), m)
+		}
+		return append(b, '}')
 	}
-	b = append(b, '{')
-	for _, m := range v.members {
-		b = s.appendValue(s.appendKey(b, m.key), m)
-	}
-	return append(b, '}')
 }
 
 // region says where an integer lies among the bounds: on one or between two.

@@ -164,24 +164,20 @@ func quote(s string) string {
 // show writes a value for an error. What stands where a secret belongs is not
 // shown, nor the user in a URL: it may be the secret.
 func (v *value) show() string {
-	switch v.kind {
-	case null:
+	switch {
+	case v.kind == null:
 		return "an empty value"
-	case list:
+	case v.kind == list:
 		return "a list"
-	case mapping:
+	case v.kind == mapping:
 		return v.showKeys()
-	}
-	if v.secret() {
+	case v.secret():
 		return "a secret in clear"
-	}
-	switch v.kind {
-	case boolean:
+	case v.kind == boolean:
 		return v.text + " (true or false)"
-	case integer, float:
+	case v.kind == integer, v.kind == float:
 		return v.text + " (a number)"
-	}
-	if v.key == "username" {
+	case v.key == "username":
 		return "this user name"
 	}
 	return quote(urlUser.ReplaceAllString(v.text, "://…@"))

@@ -14,7 +14,7 @@ func TestNearest(t *testing.T) {
 		want       string
 	}{
 		{"pit-17", "pit-1.6 pit-1.7", "pit-1.7"},
-		{"adress", "address port user", "address"},
+		{"adrss", "address port user", "address"},
 		{"admni", "admin", "admin"},
 		{"stroe", "store restore", "store"},
 		{"a", "b c", "b"},

@@ -1,0 +1,5 @@
+//go:build race
+
+package siteload_test
+
+const underRace = true
