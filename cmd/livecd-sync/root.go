@@ -71,7 +71,7 @@ type app struct {
 func run(ctx context.Context, args []string, std stdio) int {
 	a := &app{stdio: std, clock: bmc.SystemClock{}, stop: make(chan struct{})}
 	ctx, done := a.watchSignals(ctx)
-	root := a.rootCommand()
+	root := a.rootCommand() //nolint:contextcheck // commands take theirs from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	done()
@@ -239,7 +239,7 @@ func (a *app) logger() zerolog.Logger {
 	case a.quiet:
 		level = zerolog.ErrorLevel
 	}
-	var w io.Writer = a.err
+	w := a.err
 	if a.logFormat == "console" {
 		_, tty := terminal(a.err)
 		w = zerolog.ConsoleWriter{Out: a.err, NoColor: !tty || a.getenv("NO_COLOR") != "", TimeFormat: "15:04:05"}

@@ -77,6 +77,7 @@ type scriptWorld struct {
 // end ends the simulation, and looks for its secrets in everything that was
 // printed.
 func (w *scriptWorld) end(t testing.TB) {
+	t.Helper()
 	if w.site == nil {
 		return
 	}

@@ -93,11 +93,11 @@ func (t *target) checkSecrets(ctx context.Context) error {
 	var missing []error
 	asked := map[string]bool{}
 	check := func(n site.Node, field string, ref site.SecretRef) {
-		if id := fmt.Sprintf("%q", ref); asked[id] {
+		id := fmt.Sprintf("%q", ref)
+		if asked[id] {
 			return
-		} else {
-			asked[id] = true
 		}
+		asked[id] = true
 		if _, err := t.secrets.Get(ctx, ref); err != nil {
 			missing = append(missing, fmt.Errorf("%s: %s of %s: %w\n  → %s", n.At(field), field, n.Name, err, bmc.HintOf(err)))
 		}
