@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -146,7 +147,7 @@ func TestStalePlan(t *testing.T) {
 				t.Errorf("err: %v", res.Err)
 			}
 			for _, q := range w.machine.Requests() {
-				if q.Method != "GET" {
+				if q.Method != http.MethodGet {
 					t.Errorf("it wrote: %s %s", q.Method, q.Path)
 				}
 			}

@@ -65,6 +65,7 @@ func (w *work) bootByTheNode(ctx context.Context, a plan.AwaitBoot, h plan.Host)
 			return "", w.booting(a, "it still runs what it ran before")
 		}
 		return "", w.wrongBoot(a, "it booted its disk, not the virtual CD")
+	case plan.HostSilent, plan.HostUnknown:
 	}
 	return "", w.booting(a, "it does not answer over ssh")
 }
@@ -146,6 +147,7 @@ func (w *work) sameBoot(id string) bool {
 		return h.BootID == id
 	case plan.HostDisk:
 		return h.BootID == id
+	case plan.HostSilent, plan.HostUnknown:
 	}
 	return false
 }

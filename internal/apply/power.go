@@ -66,8 +66,9 @@ func hopeless(err error) bool {
 	switch bmc.KindOf(err) {
 	case bmc.KindAuth, bmc.KindTLS, bmc.KindUnreachable, bmc.KindLicence, bmc.KindCancelled:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, limit time.Duration) error {

@@ -213,8 +213,9 @@ func (*work) worthALook(err error) bool {
 	switch bmc.KindOf(err) {
 	case bmc.KindUnreachable, bmc.KindAuth, bmc.KindTLS, bmc.KindTimeout:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // tidy removes the note of a run that was cut off, once nothing it speaks of is

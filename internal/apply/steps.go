@@ -106,6 +106,7 @@ func (w *work) ejectMedia(ctx context.Context) error {
 			if w.Clock.Now().Sub(begun) >= w.timing.Stale {
 				return nil
 			}
+		case bmc.ImageMatch, bmc.ImageOther, bmc.ImageUnnamed:
 		}
 		if definite(ejectErr) {
 			return ejectErr
@@ -130,6 +131,7 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		switch s.Media.Compare(a.URL) {
 		case bmc.ImageMatch, bmc.ImageUnnamed:
 			return nil
+		case bmc.ImageEmpty, bmc.ImageOther, bmc.ImageStale:
 		}
 		// A drive that is taken but shows nothing may be about to show what an
 		// earlier run had put there.

@@ -284,6 +284,7 @@ func passes(err error) bool {
 	switch bmc.KindOf(err) {
 	case bmc.KindBusy, bmc.KindTimeout, bmc.KindUnreachable:
 		return true
+	default:
+		return false
 	}
-	return false
 }

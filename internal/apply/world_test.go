@@ -199,7 +199,7 @@ func (w *world) beside(ctx context.Context, _ *site.Site, n site.Node, s bmc.Sta
 func (w *world) plan(accept map[string]bool) plan.Plan {
 	w.t.Helper()
 	c := w.machine.Client()
-	defer c.Close(w.t.Context()) //nolint:errcheck // in memory
+	defer c.Close(w.t.Context()) // in memory
 	s, err := c.Observe(w.t.Context())
 	f := plan.Facts{Err: err, Host: plan.HostUnknown{}}
 	if err == nil {
