@@ -8,5 +8,5 @@
 //	@compute                 the nodes of a group
 //
 // Expand turns such text into names and Fold turns names into such text; Select
-// picks nodes of a site. It imports the standard library and spelling only.
+// picks nodes of a site.
 package noderange

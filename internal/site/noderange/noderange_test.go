@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/site/noderange"
 )
 
@@ -236,6 +237,14 @@ func TestSelect(t *testing.T) {
 		if err != nil || strings.Join(got, " ") != tc.want {
 			t.Errorf("Select(%q, %q) = %q, %v; want %q", tc.include, tc.exclude, got, err, tc.want)
 		}
+	}
+}
+
+func TestOf(t *testing.T) {
+	s := &site.Site{Nodes: []site.Node{{Name: "n1"}, {Name: "n2"}}, Groups: map[string][]string{"g": {"n2"}}}
+	got, err := noderange.Of(s).Select([]string{"@g"}, nil)
+	if err != nil || strings.Join(got, " ") != "n2" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 

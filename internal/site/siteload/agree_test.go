@@ -307,7 +307,8 @@ func TestManyShapes(t *testing.T) {
 		if i%100 == 7 {
 			auth, want[name] = "digest", true
 		}
-		fmt.Fprintf(&b, "  %s: {bmc: {address: b%d, auth: %s}, groups: [%s]}\n", name, i, auth, strings.Repeat("g, ", i/2))
+		fmt.Fprintf(&b, "  %s: {bmc: {address: b%d, auth: %s}, groups: [%s], overlay: {exclude: [%s]}}\n",
+			name, i, auth, strings.Repeat("g, ", i%28), strings.Repeat("a, ", i/28))
 	}
 	f, root, _ := checked(b.Bytes())
 	if got := faultyNodes(f, root); fmt.Sprint(got) != fmt.Sprint(want) || len(f.errs) != len(want) {
