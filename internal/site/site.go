@@ -23,6 +23,15 @@ type Site struct {
 	Groups map[string][]string
 }
 
+// NodeNames lists the names of the nodes in their order.
+func (s *Site) NodeNames() []string {
+	names := make([]string, len(s.Nodes))
+	for i, n := range s.Nodes {
+		names[i] = n.Name
+	}
+	return names
+}
+
 // A Pos is where a value stands in the site file: "site.yaml:31:12".
 type Pos string
 

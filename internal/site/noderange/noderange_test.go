@@ -240,9 +240,9 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-func TestOf(t *testing.T) {
+func TestSelectOfSite(t *testing.T) {
 	s := &site.Site{Nodes: []site.Node{{Name: "n1"}, {Name: "n2"}}, Groups: map[string][]string{"g": {"n2"}}}
-	got, err := noderange.Of(s).Select([]string{"@g"}, nil)
+	got, err := noderange.Universe{Names: s.NodeNames(), Groups: s.Groups}.Select([]string{"@g"}, nil)
 	if err != nil || strings.Join(got, " ") != "n2" {
 		t.Errorf("got %q, %v", got, err)
 	}

@@ -5,23 +5,14 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/site/spelling"
 )
 
-// A Universe is the nodes that can be selected, and their groups.
+// A Universe is the nodes that can be selected, and their groups; of a site s,
+// Universe{s.NodeNames(), s.Groups}.
 type Universe struct {
 	Names  []string
 	Groups map[string][]string
-}
-
-// Of is the universe of a site.
-func Of(s *site.Site) Universe {
-	u := Universe{Names: make([]string, len(s.Nodes)), Groups: s.Groups}
-	for i, n := range s.Nodes {
-		u.Names[i] = n.Name
-	}
-	return u
 }
 
 // ErrNoneLeft is the error of Select when everything was excluded.
