@@ -179,6 +179,7 @@ func (d *draft) mayRunFromMedia() bool {
 	switch d.facts.Host.(type) {
 	case HostLive, HostSilent:
 		return true
+	case HostDisk, HostUnknown:
 	}
 	return false
 }
@@ -253,6 +254,7 @@ func (d *draft) mount(because string) {
 	switch d.media() {
 	case bmc.ImageMatch:
 		return
+	case bmc.ImageEmpty:
 	case bmc.ImageOther, bmc.ImageUnnamed:
 		d.eject("the drive is taken")
 	case bmc.ImageStale:

@@ -60,8 +60,10 @@ func TestPlanCases(t *testing.T) {
 		{"an image at fault", liveOther, false, unreadable(bmc.KindMedia), "failed media"},
 		{"an image that cannot be reached from here", liveOther, false, unreadable(bmc.KindUnreachable), "blocked unreachable"},
 		{"off, an image that cannot be reached from here", switchOff, false, unreadable(bmc.KindUnreachable), "insert-media set-boot-once power-on await-boot"},
-		{"no power off, but a restart", liveOther, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.Restart} }),
-			"backup-overlay eject-media insert-media set-boot-once reset await-boot restore-overlay"},
+		{
+			"no power off, but a restart", liveOther, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.Restart} }),
+			"backup-overlay eject-media insert-media set-boot-once reset await-boot restore-overlay",
+		},
 		{"no way to start", switchOff, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.ForceOff} }), "failed unsupported"},
 		{"a family that cannot", switchOff, false, facts(func(f *Facts) { f.Profile.Lacks = "it has no virtual media" }), "failed unsupported"},
 		{"a url that the family refuses", switchOff, false, facts(func(f *Facts) { f.Profile.Schemes = []string{"https"} }), "failed url"},
@@ -204,7 +206,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	rand.Shuffle(len(s.Nodes), func(i, j int) { s.Nodes[i], s.Nodes[j] = s.Nodes[j], s.Nodes[i] })
 	got := Compute(s, o, nil)
 	for _, n := range want.Nodes {
-		if g, _ := got.Node(n.Node); !reflect.DeepEqual(g, n) {
+		if g, _ := got.Node(n.Node); !reflect.DeepEqual(g, n) { //nolint:govet // errors that say the same are the same here
 			t.Errorf("%s differs", n.Node)
 		}
 	}

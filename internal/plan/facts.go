@@ -32,13 +32,13 @@ type Host interface{ host() }
 
 // The cases of Host.
 type (
-	// HostUnknown: the site file gives no way to ask.
+	// HostUnknown says that the site file gives no way to ask.
 	HostUnknown struct{}
-	// HostSilent: it was asked and did not answer.
+	// HostSilent says that it was asked and did not answer.
 	HostSilent struct{ Err error }
-	// HostDisk: it runs, and not from a live medium.
+	// HostDisk says that it runs, and not from a live medium.
 	HostDisk struct{ BootID string }
-	// HostLive: it runs from a live medium.
+	// HostLive says that it runs from a live medium.
 	HostLive struct {
 		BootID string
 		Volume site.Volume // zero when the medium could not be read

@@ -199,6 +199,7 @@ func running(h plan.Host) Running {
 			Upper:    h.Upper,
 			Restored: h.Restored,
 		}
+	case plan.HostUnknown:
 	}
 	return Running{Host: HostUnknown}
 }

@@ -101,6 +101,7 @@ func hostIDs(h plan.Host) []string {
 		return []string{h.BootID}
 	case plan.HostLive:
 		return []string{h.BootID, h.Restored}
+	case plan.HostSilent, plan.HostUnknown:
 	}
 	return nil
 }

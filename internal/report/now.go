@@ -65,6 +65,7 @@ func runs(n plan.NodePlan) string {
 			return "runs a live image"
 		}
 		return "runs " + clean(h.Volume.ID)
+	case plan.HostUnknown:
 	}
 	return "not asked what it runs"
 }

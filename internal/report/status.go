@@ -113,6 +113,7 @@ func inShort(h plan.Host) string {
 			return "(unnamed)"
 		}
 		return clean(h.Volume.ID)
+	case plan.HostUnknown:
 	}
 	return "-"
 }
