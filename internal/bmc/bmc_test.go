@@ -64,7 +64,7 @@ func TestCompare(t *testing.T) {
 
 func TestCheckURL(t *testing.T) {
 	plain := Profile{Name: "plain", Schemes: []string{"http"}, PlainURL: true, MaxURL: 60}
-	any := Profile{Name: "any"}
+	anything := Profile{Name: "any"}
 	for _, c := range []struct {
 		profile Profile
 		url     string
@@ -78,10 +78,10 @@ func TestCheckURL(t *testing.T) {
 		{plain, "http://10.1.1.1/iso/pit%2017.iso", "characters"},
 		{plain, "http://10.1.1.1/iso/pit17.img", "end in .iso"},
 		{plain, "http://10.1.1.1/iso/" + strings.Repeat("a", 60) + ".iso", "characters long"},
-		{any, "http://10.1.1.1:8080/pit17.iso", ""},
-		{any, "http://admin:hunter2@10.1.1.1/iso/pit17.iso", "has a user"},
-		{any, "http://10.1.1.1/iso/pit17.iso?sig=1", "query"},
-		{any, "pit17.iso", "is not a url"},
+		{anything, "http://10.1.1.1:8080/pit17.iso", ""},
+		{anything, "http://admin:hunter2@10.1.1.1/iso/pit17.iso", "has a user"},
+		{anything, "http://10.1.1.1/iso/pit17.iso?sig=1", "query"},
+		{anything, "pit17.iso", "is not a url"},
 	} {
 		err := c.profile.CheckURL(c.url)
 		switch {

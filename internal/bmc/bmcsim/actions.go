@@ -58,12 +58,13 @@ func (m *Machine) patchSlot(c *call) (*task, error) {
 	}
 	image, hasImage := body["Image"]
 	inserted, hasInserted := body["Inserted"]
+	on, _ := inserted.(bool)
 	switch {
 	case !m.behaviour.MediaByPatch && !m.kind.patchMedia:
 		return nil, m.kind.refuse("PropertyNotWritable", "Image")
 	case !hasImage && !hasInserted:
 		return nil, m.kind.refuse("PropertyMissing", "Image")
-	case hasInserted && inserted != true, hasImage && image == nil:
+	case hasInserted && !on, hasImage && image == nil:
 		return m.eject()
 	}
 	url, _ := image.(string)

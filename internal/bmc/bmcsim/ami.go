@@ -25,7 +25,7 @@ var gigabyte = kind{
 		}
 	},
 	dressSystem: func(d doc, v view) {
-		boot := d["Boot"].(doc)
+		boot, _ := d["Boot"].(doc)
 		boot["BootNext"] = ""
 		boot["BootSourceOverrideEnabled@Redfish.AllowableValues"] = []string{"Disabled", "Once", "Continuous"}
 		boot["BootSourceOverrideMode@Redfish.AllowableValues"] = []string{"Legacy", "UEFI"}

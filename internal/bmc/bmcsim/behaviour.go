@@ -181,6 +181,7 @@ func Reported(k Kind) Behaviour {
 		return Behaviour{SessionLimit: 10, AbsoluteLocation: true, EjectLags: true}
 	case ILO4:
 		return Behaviour{InsertRefuses: []string{"Inserted", "WriteProtected", "Oem"}}
+	case Generic, CrayEX, OpenBMCStock:
 	}
 	return Behaviour{}
 }

@@ -53,6 +53,7 @@ func TestConformanceOfBehaviours(t *testing.T) {
 }
 
 func memHarness(t *testing.T, k bmcsim.Kind, b bmcsim.Behaviour) bmctest.Harness {
+	t.Helper()
 	boots := &boots{}
 	m := bmcsim.New(bmcsim.Config{Kind: k, Host: boots, Behaviour: b})
 	t.Cleanup(m.Close)

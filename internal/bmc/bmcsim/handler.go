@@ -45,7 +45,7 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	m.write(w, r, a, spoil)
 	if do.What == DoHalfBody && a.body != nil {
-		http.NewResponseController(w).Flush() // half of it does reach the client
+		_ = http.NewResponseController(w).Flush() // half of it does reach the client
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -239,7 +239,7 @@ func (m *Machine) write(w http.ResponseWriter, r *http.Request, a answer, spoil 
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		w.Write(body)
+		_, _ = w.Write(body) // the client may be gone
 	}
 }
 

@@ -134,7 +134,7 @@ func (p nextCDPatch) value() *bool {
 func (m *Machine) patchOemSlot(body []byte) (bool, error) {
 	var p nextCDPatch
 	if !m.kind.patchMedia || json.Unmarshal(body, &p) != nil || p.value() == nil {
-		return false, nil
+		return false, nil //nolint:nilerr // a body that is about something else
 	}
 	return true, m.patchNextCD(*p.value())
 }

@@ -1,6 +1,7 @@
 package bmcsim_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -107,7 +108,7 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	for _, q := range b.m.Requests() {
-		if q.Method == "POST" && q.Path == "/redfish/v1/SessionService/Sessions" && q.Body != `{"Password":"(secret)","UserName":"root"}` {
+		if q.Method == http.MethodPost && q.Path == "/redfish/v1/SessionService/Sessions" && q.Body != `{"Password":"(secret)","UserName":"root"}` {
 			t.Errorf("the log keeps %s", q.Body)
 		}
 	}

@@ -134,7 +134,7 @@ type Machine struct {
 	kind   kind
 	tree   map[string]resource
 
-	ctx    context.Context // ends with Close; for Fetch
+	ctx    context.Context //nolint:containedctx // ends with Close; for Fetch
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // timers, host calls and fetches under way
 

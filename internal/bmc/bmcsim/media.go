@@ -265,6 +265,7 @@ func (e Echo) of(image string) (echo, name string) {
 		return "", ""
 	case EchoNone:
 		return "None", "None"
+	case EchoVerbatim:
 	}
 	return image, name
 }

@@ -260,6 +260,7 @@ func (c *memClient) suffer(req *call, op string, fault Do, do func() error) erro
 		return c.faultError(op, fault)
 	case DoHTML, DoHuge, DoRedirect:
 		return fail(op, bmc.KindProtocol, "look at what answers at this address", fmt.Errorf("the answer is no Redfish (%s)", fault.What))
+	case DoHalfBody, DoWrongTypes, DoCloseAfter, DoMemberLoop, DoNextLinkLoop: // it is done first
 	}
 	err := c.do(req, op, do)
 	switch {
@@ -297,12 +298,12 @@ func (c *memClient) do(req *call, op string, do func() error) error {
 	}
 	if req.method != http.MethodGet {
 		if err := c.logIn(); err != nil {
-			return refusedError(op, err.(*refusal))
+			return refusedError(op, refusalOf(err))
 		}
 	}
 	err := do()
 	if err != nil {
-		return refusedError(op, err.(*refusal))
+		return refusedError(op, refusalOf(err))
 	}
 	if m.behaviour.CloseAfterAction && req.method == http.MethodPost && strings.Contains(req.path, "/Actions/") {
 		return uncertain(gone(op))

@@ -19,6 +19,12 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.id + ": " + r.message }
 
+// refusalOf gives an error of the state machine its type: all of them are
+// refusals, and one that is not is a fault of this package.
+func refusalOf(err error) *refusal {
+	return err.(*refusal) //nolint:errcheck,errorlint // to panic is right
+}
+
 // wording is one message of a registry.
 type wording struct {
 	status  int

@@ -3,7 +3,6 @@ package bmcsim
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -29,6 +28,7 @@ func (m *Machine) suffer(r *http.Request, c *call, do Do) (a answer, spoil func(
 		return answer{status: http.StatusOK, header: http.Header{}, body: doc{}}, func([]byte) []byte { return []byte(page) }
 	case DoHuge:
 		return answer{status: http.StatusOK, header: http.Header{}, body: doc{}}, func([]byte) []byte { return hugeDocument() }
+	case DoHalfBody, DoWrongTypes, DoCloseAfter, DoMemberLoop, DoNextLinkLoop: // it is done first
 	}
 	a = m.answer(r, c)
 	if do.What == DoCloseAfter {
@@ -78,9 +78,9 @@ var faultWords = map[int]string{
 // hugeDocument is a resource of 50 MB.
 func hugeDocument() []byte {
 	var b bytes.Buffer
-	io.WriteString(&b, `{"@odata.id":"/redfish/v1","Name":"`)
+	b.WriteString(`{"@odata.id":"/redfish/v1","Name":"`)
 	b.Write(bytes.Repeat([]byte("A"), 50<<20))
-	io.WriteString(&b, `"}`)
+	b.WriteString(`"}`)
 	return b.Bytes()
 }
 

@@ -16,7 +16,7 @@ import (
 
 // A call is one request on its way through the machine.
 type call struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // one request has one, as in http.Request
 	method  string
 	path    string // without a trailing slash
 	origin  string // scheme and host, as the client wrote them
@@ -164,7 +164,7 @@ func (m *Machine) refused(r *refusal) answer {
 
 // refusedBy turns an error of the state machine, all of which are refusals, into
 // an answer.
-func (m *Machine) refusedBy(err error) answer { return m.refused(err.(*refusal)) }
+func (m *Machine) refusedBy(err error) answer { return m.refused(refusalOf(err)) }
 
 // succeeded is a plain success: iLO says so at length, others with 204.
 func (m *Machine) succeeded() answer {

@@ -148,7 +148,7 @@ func (s *suite) powerOn() {
 	s.powerOffByForce()
 	s.reset(bmc.PowerUp)
 	s.powered(bmc.PowerOn)
-	if got := s.booted(1); len(got) != 1 || got[0] != "" {
+	if got := s.booted(); len(got) != 1 || got[0] != "" {
 		s.Errorf("booted %q, want the disk once", got)
 	}
 }
@@ -162,7 +162,7 @@ func (s *suite) bootSpendsOverride() {
 	if s.h.BootsDisk {
 		want = ""
 	}
-	if got := s.booted(1); len(got) != 1 || got[0] != want {
+	if got := s.booted(); len(got) != 1 || got[0] != want {
 		s.Errorf("booted %q, want %q once", got, want)
 	}
 	if !s.h.KeepsOverride {
@@ -175,7 +175,7 @@ func (s *suite) bootUnarmed() {
 	s.powerOffByForce()
 	s.insert(s.h.Images[0])
 	s.reset(bmc.PowerUp)
-	if got := s.booted(1); len(got) != 1 || got[0] != "" {
+	if got := s.booted(); len(got) != 1 || got[0] != "" {
 		s.Errorf("booted %q, want the disk once", got)
 	}
 }
@@ -186,7 +186,7 @@ func (s *suite) restart() {
 	}
 	s.reset(bmc.Restart)
 	s.powered(bmc.PowerOn)
-	if got := s.booted(1); len(got) != 1 {
+	if got := s.booted(); len(got) != 1 {
 		s.Errorf("booted %q, want once", got)
 	}
 }
