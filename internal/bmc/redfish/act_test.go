@@ -325,10 +325,14 @@ func TestBootNext(t *testing.T) {
 		return s
 	}
 	for _, c := range []struct{ option, want string }{
-		{`{"BootOptionReference":"Boot0007","UefiDevicePath":"PciRoot(0x0)/USB(0x1,0x0)/CDROM(0x1)"}`,
-			`{"Boot":{"BootNext":"Boot0007","BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"UefiBootNext"}}`},
-		{`{"BootOptionReference":"Boot0008","DisplayName":"UEFI: AMI Virtual CDROM0 1.00"}`,
-			`{"Boot":{"BootNext":"Boot0008","BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"UefiBootNext"}}`},
+		{
+			`{"BootOptionReference":"Boot0007","UefiDevicePath":"PciRoot(0x0)/USB(0x1,0x0)/CDROM(0x1)"}`,
+			`{"Boot":{"BootNext":"Boot0007","BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"UefiBootNext"}}`,
+		},
+		{
+			`{"BootOptionReference":"Boot0008","DisplayName":"UEFI: AMI Virtual CDROM0 1.00"}`,
+			`{"Boot":{"BootNext":"Boot0008","BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"UefiBootNext"}}`,
+		},
 		{`{"BootOptionReference":"Boot0009","DisplayName":"disk"}`, pair},
 	} {
 		s := with(c.option)

@@ -64,8 +64,13 @@ func DefaultTimeouts() Timeouts {
 func (t Timeouts) orDefault() Timeouts {
 	d := DefaultTimeouts()
 	for _, f := range []struct{ own, def *time.Duration }{
-		{&t.Connect, &d.Connect}, {&t.Read, &d.Read}, {&t.Write, &d.Write}, {&t.BusyRead, &d.BusyRead},
-		{&t.Busy, &d.Busy}, {&t.Task, &d.Task}, {&t.Close, &d.Close},
+		{&t.Connect, &d.Connect},
+		{&t.Read, &d.Read},
+		{&t.Write, &d.Write},
+		{&t.BusyRead, &d.BusyRead},
+		{&t.Busy, &d.Busy},
+		{&t.Task, &d.Task},
+		{&t.Close, &d.Close},
 	} {
 		if *f.own <= 0 {
 			*f.own = *f.def

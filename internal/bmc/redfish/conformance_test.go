@@ -83,6 +83,7 @@ func TestConformance(t *testing.T) {
 }
 
 func harness(t *testing.T, k bmcsim.Kind, b bmcsim.Behaviour) bmctest.Harness {
+	t.Helper()
 	h := &host{}
 	m, s := machine(t, bmcsim.Config{Kind: k, Host: h, Behaviour: b})
 	conf := s.config(t)

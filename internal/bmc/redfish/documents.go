@@ -27,7 +27,7 @@ func (m *maybe[T]) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &m.v); err != nil {
 		var zero T
 		m.v, m.bad = zero, true
-		return nil
+		return nil //nolint:nilerr // bad says so, and the rest of the document is read
 	}
 	m.set = true
 	return nil

@@ -41,8 +41,9 @@ func fatal(err error) bool {
 	switch bmc.KindOf(err) {
 	case bmc.KindAuth, bmc.KindTLS, bmc.KindUnreachable, bmc.KindTimeout, bmc.KindCancelled:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // refused turns an answer with an error status, or one whose messages the BMC
@@ -51,9 +52,8 @@ func fatal(err error) bool {
 func (c *Client) refused(op string, r request, a answer) *bmc.Error {
 	ms := messagesOf(a.body)
 	kind := kindOfStatus(a.status)
-	if a.status == http.StatusUnauthorized {
-		// What the BMC says with a 401 changes nothing about it.
-	} else if k, ok := c.kindOf(ms); ok {
+	// What the BMC says with a 401 changes nothing about it.
+	if k, ok := c.kindOf(ms); ok && a.status != http.StatusUnauthorized {
 		kind = k
 	}
 	text := fmt.Sprintf("the BMC answered %s %s with %s", r.method, short(r.uri), statusText(a.status))
@@ -132,8 +132,9 @@ func hintFor(kind bmc.Kind, status int) string {
 		return "check from the BMC's network that the image can be fetched, and that nothing else is mounted"
 	case bmc.KindTimeout:
 		return "check the BMC's health, or raise --timeout"
+	default:
+		return "run again with -v; if it stays, the BMC's firmware may need an update or a reset of the BMC"
 	}
-	return "run again with -v; if it stays, the BMC's firmware may need an update or a reset of the BMC"
 }
 
 const (

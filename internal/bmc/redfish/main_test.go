@@ -120,6 +120,7 @@ func (s *server) pool() *x509.CertPool {
 
 // config is how to reach the server; the password is right for bmcsim.
 func (s *server) config(t testing.TB) redfish.Config {
+	t.Helper()
 	return redfish.Config{
 		Node: "node", URL: s.URL, TLS: redfish.TLS{Fingerprint: s.pin()},
 		Credential: bmc.Credential{Username: "root", Password: "redfish-secret"},
@@ -166,7 +167,7 @@ func wantAsked(t *testing.T, m *bmcsim.Machine, want ...string) {
 // wantError checks the kind of an error, and that it is fit to be shown.
 func wantError(t *testing.T, err error, kind bmc.Kind, words ...string) *bmc.Error {
 	t.Helper()
-	e, ok := err.(*bmc.Error)
+	e, ok := err.(*bmc.Error) //nolint:errorlint // it shall be one, not hold one
 	if !ok {
 		t.Fatalf("got %v (%T), want a *bmc.Error of kind %s", err, err, kind)
 	}

@@ -365,6 +365,7 @@ func insertBody(form bmc.InsertForm, image string) map[string]any {
 		if u, err := url.Parse(image); err == nil {
 			body["TransferProtocolType"] = strings.ToUpper(u.Scheme)
 		}
+	case bmc.FormImage:
 	}
 	return body
 }

@@ -65,7 +65,7 @@ func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction
 func (c *Client) resetInfo(ctx context.Context, ref string) ([]string, error) {
 	uri, err := c.endpoint.local(ref)
 	if err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // likewise
 	}
 	var info actionInfoDoc
 	if _, err := c.read(ctx, uri, &info); err != nil {
@@ -193,8 +193,9 @@ func powerOf(sys found[systemDoc]) (bmc.Power, error) {
 	switch p := bmc.Power(sys.doc.PowerState.v); p {
 	case bmc.PowerOn, bmc.PowerOff, bmc.PoweringOn, bmc.PoweringOff:
 		return p, nil
+	default:
+		return bmc.PowerUnknown, nil
 	}
-	return bmc.PowerUnknown, nil
 }
 
 // phaseOf reads how far the host is (vendors.md 2.8). A PostState (iLO) goes

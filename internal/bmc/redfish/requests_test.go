@@ -122,7 +122,7 @@ func wantBodies(t *testing.T, m *bmcsim.Machine, want ...string) {
 	t.Helper()
 	var got []string
 	for _, r := range m.Requests() {
-		if r.Method == "POST" && r.IfMatch != "" {
+		if r.Method == http.MethodPost && r.IfMatch != "" {
 			t.Errorf("an action with If-Match: %+v", r)
 		}
 		if r.Body != "" && r.Path != "/redfish/v1/SessionService/Sessions" {

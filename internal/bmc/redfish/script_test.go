@@ -118,18 +118,6 @@ func (s *script) written() []string {
 	return slices.DeleteFunc(slices.Clone(s.log), func(l string) bool { return strings.HasPrefix(l, "GET ") })
 }
 
-func (s *script) reads(path string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, l := range s.log {
-		if l == "GET "+path {
-			n++
-		}
-	}
-	return n
-}
-
 // client connects to the script with one row, made from the generic one.
 func (s *script) client(t testing.TB, change func(*bmc.Profile)) (bmc.Client, redfish.Config) {
 	t.Helper()

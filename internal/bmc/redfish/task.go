@@ -38,8 +38,9 @@ func judge(t taskDoc) outcome {
 		return succeeded
 	case schemas.ExceptionTaskState, schemas.KilledTaskState, schemas.CancelledTaskState, "Failed":
 		return failed
+	default:
+		return inFlight
 	}
-	return inFlight
 }
 
 // finish waits for the task that a 202 started. An answer of another kind, and
@@ -58,6 +59,7 @@ func (c *Client) finish(ctx context.Context, op string, a answer) error {
 		return nil
 	case failed:
 		return c.taskFailed(op, t)
+	case inFlight:
 	}
 	uris := c.taskURIs(a.header.Get("Location"), t)
 	if len(uris) == 0 {
