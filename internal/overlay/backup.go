@@ -50,7 +50,7 @@ const backupOp = "back up the overlay"
 // Memory is bounded, whatever the size of the overlay.
 func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) (Manifest, error) {
 	if req.Now == nil {
-		req.Now = time.Now
+		req.Now = bmc.SystemClock{}.Now
 	}
 	if req.Running.BootID == "" {
 		running, err := Probe(ctx, remote)
@@ -194,9 +194,11 @@ func (b *backupPass) failure(ctx context.Context, ran, consumed error) error {
 		return nil
 	}
 	if exit, ok := errors.AsType[*ExitError](ran); ok && exit.Status == 2 {
-		return &bmc.Error{Op: backupOp, Kind: bmc.KindOverlay,
+		return &bmc.Error{
+			Op: backupOp, Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("tar on the node could not read everything: %s", exit.Stderr),
-			Hint: "see to what tar names, or leave it out with overlay.exclude"}
+			Hint: "see to what tar names, or leave it out with overlay.exclude",
+		}
 	}
 	return remoteError(backupOp, ran)
 }
@@ -205,9 +207,11 @@ func consumeError(err error) error {
 	if _, ok := errors.AsType[archiveError](err); !ok {
 		return storeError(err)
 	}
-	return &bmc.Error{Op: backupOp, Kind: bmc.KindOverlay,
+	return &bmc.Error{
+		Op: backupOp, Kind: bmc.KindOverlay,
 		Err:  fmt.Errorf("what the node sent is not the archive of an upper dir: %w", err),
-		Hint: "run the command again, and see what the node's shell prints at login"}
+		Hint: "run the command again, and see what the node's shell prints at login",
+	}
 }
 
 func storeError(err error) error {

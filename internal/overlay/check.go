@@ -109,9 +109,11 @@ func readError(ctx context.Context, m Manifest, err error) error {
 }
 
 func damaged(m Manifest, err error) error {
-	return &bmc.Error{Op: "check backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay,
+	return &bmc.Error{
+		Op: "check backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay,
 		Err:  fmt.Errorf("the backup is damaged: %w", err),
-		Hint: "use another one (livecd-sync backups list -w " + m.Node + ") and have the store's disk looked at"}
+		Hint: "use another one (livecd-sync backups list -w " + m.Node + ") and have the store's disk looked at",
+	}
 }
 
 func cancelled(ctx context.Context, op string) error {
@@ -154,7 +156,7 @@ func (d *digest) sum() string { return hex.EncodeToString(d.h.Sum(nil)) }
 
 // A contextReader stops reading when its context ends.
 type contextReader struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // it belongs to the reading of one archive, and Read takes none
 	r   io.Reader
 }
 

@@ -305,8 +305,12 @@ func TestCutConnections(t *testing.T) {
 	n.hold()
 	n.run("mkdir -p /lab/gone && echo stays >/lab/gone/f && echo stays >/lab/gone-dir-2")
 	for _, cut := range []cutting{
-		{script: "# clear", after: 100}, {script: "# clear", after: 911}, {script: "# extract", after: 512},
-		{script: "# extract", after: 60_000}, {script: "# extract", after: 4_000_000}, {script: "# list", after: 30},
+		{script: "# clear", after: 100},
+		{script: "# clear", after: 911},
+		{script: "# extract", after: 512},
+		{script: "# extract", after: 60_000},
+		{script: "# extract", after: 4_000_000},
+		{script: "# list", after: 30},
 	} {
 		cut.Conn = n.redial(m)
 		_, err := overlay.Restore(t.Context(), &cut, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})

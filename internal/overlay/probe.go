@@ -70,15 +70,19 @@ func Probe(ctx context.Context, remote Remote) (Running, error) {
 		return Running{}, remoteError(op, err)
 	}
 	if out.full {
-		return Running{}, &bmc.Error{Op: op, Kind: bmc.KindSSH,
+		return Running{}, &bmc.Error{
+			Op: op, Kind: bmc.KindSSH,
 			Err:  errors.New("the node wrote more than 4 MiB"),
-			Hint: "log in by hand and see what its shell prints at login"}
+			Hint: "log in by hand and see what its shell prints at login",
+		}
 	}
 	r := parseProbe(out.String())
 	if r.BootID == "" {
-		return Running{}, &bmc.Error{Op: op, Kind: bmc.KindSSH,
+		return Running{}, &bmc.Error{
+			Op: op, Kind: bmc.KindSSH,
 			Err:  errors.New("the node did not tell its boot ID"),
-			Hint: "log in by hand and see whether /proc/sys/kernel/random/boot_id can be read"}
+			Hint: "log in by hand and see whether /proc/sys/kernel/random/boot_id can be read",
+		}
 	}
 	return r, nil
 }

@@ -232,9 +232,11 @@ func (r *restoration) extract(ctx context.Context) error {
 	})
 	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
 	if exit, ok := errors.AsType[*ExitError](err); ok && (exit.Status == 1 || exit.Status == 2) {
-		r.extracted = &bmc.Error{Op: restoreOp, Kind: bmc.KindOverlay,
+		r.extracted = &bmc.Error{
+			Op: restoreOp, Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("tar on the node could not extract everything: %s", exit.Stderr),
-			Hint: "see to what tar names, then restore again; the backup is untouched"}
+			Hint: "see to what tar names, then restore again; the backup is untouched",
+		}
 		return nil
 	}
 	return remoteErrorOrNil(err)

@@ -136,7 +136,7 @@ func awaitSSHD(t *testing.T, stderr io.Reader) {
 	var said []string
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "Server listening on") {
-			go io.Copy(io.Discard, stderr) //nolint:errcheck // ends with sshd
+			go io.Copy(io.Discard, stderr) // ends with sshd
 			return
 		}
 		said = append(said, lines.Text())

@@ -94,8 +94,13 @@ func parseHeader(b []byte) (member, error) {
 		field []byte
 		into  *int64
 	}{
-		{b[100:108], &mode}, {b[108:116], &m.uid}, {b[116:124], &m.gid}, {b[124:136], &m.size},
-		{b[136:148], &m.mtime.sec}, {b[329:337], &m.major}, {b[337:345], &m.minor},
+		{b[100:108], &mode},
+		{b[108:116], &m.uid},
+		{b[116:124], &m.gid},
+		{b[124:136], &m.size},
+		{b[136:148], &m.mtime.sec},
+		{b[329:337], &m.major},
+		{b[337:345], &m.minor},
 	} {
 		n, err := number(f.field)
 		if err != nil {

@@ -1,6 +1,7 @@
 package sshremote
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -22,7 +23,7 @@ type authentication struct {
 
 // authentication collects keys and passwords. Public keys go into one method,
 // because x/crypto tries each method once.
-func (c Config) authentication() (*authentication, error) {
+func (c Config) authentication(ctx context.Context) (*authentication, error) {
 	a := &authentication{}
 	var signers []ssh.Signer
 	if c.Identity != "" {
@@ -36,7 +37,8 @@ func (c Config) authentication() (*authentication, error) {
 	var keyring agent.ExtendedAgent
 	if c.Agent != "" {
 		// An agent that is gone is no reason to fail: another method may do.
-		if conn, err := net.DialTimeout("unix", c.Agent, c.Timeout); err == nil {
+		dialer := net.Dialer{Timeout: c.Timeout}
+		if conn, err := dialer.DialContext(ctx, "unix", c.Agent); err == nil {
 			a.agent, keyring = conn, agent.NewClient(conn)
 			a.used = append(a.used, "the keys of the ssh agent")
 		}

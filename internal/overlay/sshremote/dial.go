@@ -74,7 +74,7 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 	if c.User == "" {
 		c.User = "root"
 	}
-	auth, err := c.authentication()
+	auth, err := c.authentication(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (c Config) handshake(ctx context.Context, auth *authentication, check *host
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
+	if err := conn.SetDeadline(bmc.SystemClock{}.Now().Add(c.Timeout)); err != nil {
 		conn.Close()
 		return nil, connectError{err}
 	}
@@ -173,7 +173,7 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 		e.Kind = bmc.KindUnreachable
 		e.Hint = "see whether the node is up, and ssh.address in the site file"
 	case check.refused():
-		e.Err, e.Hint = check.refusal()
+		e.Hint, e.Err = check.refusal()
 	case isAuthError(err):
 		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the node let %s in with none of: %s", c.User, auth.names()), auth.hint()
 	default:
@@ -199,19 +199,19 @@ func (c *Conn) Close() error {
 func (c *Conn) keepAlive() {
 	ticker := time.NewTicker(c.config.KeepAlive)
 	defer ticker.Stop()
-	answers := make(chan error, 1)
+	broken := make(chan bool, 1) // the answer to what was asked
 	asked, missed := false, 0
 	for {
 		select {
 		case <-c.closing:
 			c.client.Close()
 			if asked {
-				<-answers
+				<-broken
 			}
 			return
-		case err := <-answers:
+		case gone := <-broken:
 			asked, missed = false, 0
-			if err != nil {
+			if gone {
 				return // the connection is gone; Run tells
 			}
 		case <-ticker.C:
@@ -220,14 +220,14 @@ func (c *Conn) keepAlive() {
 			}
 			if missed >= keepAliveMisses {
 				c.giveUp(fmt.Errorf("the node gave no sign of life for %s", keepAliveMisses*c.config.KeepAlive))
-				<-answers
+				<-broken
 				return
 			}
 			if !asked {
 				asked = true
 				go func() {
 					_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
-					answers <- err
+					broken <- err != nil
 				}()
 			}
 		}

@@ -48,9 +48,11 @@ func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
 	case c.HostKey.KnownHosts != "":
 		return c.checkKnownHosts()
 	}
-	return nil, &bmc.Error{Op: "ssh to " + c.address(), Kind: bmc.KindSSH,
+	return nil, &bmc.Error{
+		Op: "ssh to " + c.address(), Kind: bmc.KindSSH,
 		Err:  errors.New("nothing says which host key the node must show"),
-		Hint: "set ssh.hostKey to a known_hosts file, a SHA256:… fingerprint or any"}
+		Hint: "set ssh.hostKey to a known_hosts file, a SHA256:… fingerprint or any",
+	}
 }
 
 func (c Config) checkFingerprint() *hostKeyCheck {
@@ -74,8 +76,10 @@ var errHostKey = errors.New("the node's host key is not the one that is wanted")
 func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
 	known, err := knownhosts.New(c.HostKey.KnownHosts)
 	if err != nil {
-		e := &bmc.Error{Op: "read " + c.HostKey.KnownHosts, Kind: bmc.KindSSH, Err: err,
-			Hint: "see ssh.hostKey in the site file; it wants a file in the form of ssh's known_hosts"}
+		e := &bmc.Error{
+			Op: "read " + c.HostKey.KnownHosts, Kind: bmc.KindSSH, Err: err,
+			Hint: "see ssh.hostKey in the site file; it wants a file in the form of ssh's known_hosts",
+		}
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			e.Err = p.Err
 		}
@@ -137,17 +141,17 @@ func (h *hostKeyCheck) mayRetry(err error) bool {
 func (h *hostKeyCheck) refused() bool { return len(h.shown) > 0 }
 
 // refusal tells both fingerprints and what to do.
-func (h *hostKeyCheck) refusal() (err error, hint string) {
+func (h *hostKeyCheck) refusal() (hint string, err error) {
 	const liveHint = "a live ISO makes new host keys at each boot: set ssh.hostKey: any on a network that you trust, or "
 	shown := strings.Join(h.shown, ", ")
 	switch {
 	case h.revoked:
-		return fmt.Errorf("the node shows the host key %s, which %s has revoked", shown, h.source),
-			"find out who answers at this address before anything else"
+		return "find out who answers at this address before anything else",
+			fmt.Errorf("the node shows the host key %s, which %s has revoked", shown, h.source)
 	case len(h.wanted) == 0:
-		return fmt.Errorf("the node shows the host key %s, and %s has none for it", shown, h.source),
-			liveHint + "add the key to the file once you have compared it on the console"
+		return liveHint + "add the key to the file once you have compared it on the console",
+			fmt.Errorf("the node shows the host key %s, and %s has none for it", shown, h.source)
 	}
-	return fmt.Errorf("the node's host key has changed: it shows %s where %s has %s", shown, h.source, strings.Join(h.wanted, ", ")),
-		liveHint + "put the new key in place once you have compared it on the console"
+	return liveHint + "put the new key in place once you have compared it on the console",
+		fmt.Errorf("the node's host key has changed: it shows %s where %s has %s", shown, h.source, strings.Join(h.wanted, ", "))
 }

@@ -83,9 +83,11 @@ func (c *Conn) status(ctx context.Context, err error, tail *tail) error {
 	}
 	said := tail.String()
 	if expired.MatchString(said) {
-		return &bmc.Error{Op: "ssh to " + c.config.address(), Kind: bmc.KindAuth,
+		return &bmc.Error{
+			Op: "ssh to " + c.config.address(), Kind: bmc.KindAuth,
 			Err:  fmt.Errorf("the password of %s has to be changed before anything else: %s", c.config.User, said),
-			Hint: "make the first login on the console: livecd-sync console, or set console.login in the site file"}
+			Hint: "make the first login on the console: livecd-sync console, or set console.login in the site file",
+		}
 	}
 	return &overlay.ExitError{Status: exit.ExitStatus(), Signal: exit.Signal(), Stderr: said}
 }

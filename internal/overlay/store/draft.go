@@ -50,11 +50,13 @@ func (w *draft) begin(at time.Time) error {
 		return err
 	}
 	if err := flock(lock); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return &bmc.Error{Op: "back up " + w.node, Kind: bmc.KindBusy,
+			return &bmc.Error{
+				Op: "back up " + w.node, Kind: bmc.KindBusy,
 				Err:  errors.New("another livecd-sync is writing a backup of it"),
-				Hint: "wait for it to end"}
+				Hint: "wait for it to end",
+			}
 		}
 		return err
 	}
@@ -85,7 +87,7 @@ func (w *draft) removeLeftovers() error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -111,9 +113,11 @@ func (w *draft) unusedID(at time.Time) (string, error) {
 		}
 		id = fmt.Sprintf("%s-%d", base, n)
 	}
-	return "", &bmc.Error{Op: "back up " + w.node, Kind: bmc.KindOverlay,
+	return "", &bmc.Error{
+		Op: "back up " + w.node, Kind: bmc.KindOverlay,
 		Err:  fmt.Errorf("there are %d backups of one second", maxSameSecond),
-		Hint: "see whether the clock runs: date"}
+		Hint: "see whether the clock runs: date",
+	}
 }
 
 // ID is what the backup will be called.
@@ -182,9 +186,11 @@ func (w *draft) Read(name string) (io.ReadCloser, error) {
 // Publish writes the manifest, then gives the directory its final name.
 func (w *draft) Publish(m overlay.Manifest) error {
 	if m.ID != w.id || m.Node != w.node {
-		return &bmc.Error{Op: "publish backup " + w.id, Kind: bmc.KindOverlay,
+		return &bmc.Error{
+			Op: "publish backup " + w.id, Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("its manifest is of node %q and ID %q", m.Node, m.ID),
-			Hint: "report this: a backup was mixed up with another"}
+			Hint: "report this: a backup was mixed up with another",
+		}
 	}
 	if err := writeJSON(w.root, path.Join(w.dir, overlay.ManifestFile), m); err != nil {
 		return w.store.explain(err)

@@ -35,9 +35,11 @@ const (
 func Open(s site.Store) (overlay.Store, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Scheme != "file" || (u.Host != "" && u.Host != "localhost") || !path.IsAbs(u.Path) {
-		return nil, &bmc.Error{Op: "open store " + s.Name, Kind: bmc.KindUnsupported,
+		return nil, &bmc.Error{
+			Op: "open store " + s.Name, Kind: bmc.KindUnsupported,
 			Err:  fmt.Errorf("%q is not a directory of this machine", s.URL),
-			Hint: "write it as file:///absolute/path"}
+			Hint: "write it as file:///absolute/path",
+		}
 	}
 	return &directory{path: path.Clean(u.Path)}, nil
 }
@@ -46,13 +48,15 @@ func Open(s site.Store) (overlay.Store, error) {
 type directory struct{ path string }
 
 // node opens the node's directory; made tells whether it shall be made.
-func (d *directory) node(name string, make bool) (*os.Root, error) {
+func (d *directory) node(name string, made bool) (*os.Root, error) {
 	if !overlay.ValidNode(name) {
-		return nil, &bmc.Error{Op: "open the store", Kind: bmc.KindOverlay,
+		return nil, &bmc.Error{
+			Op: "open the store", Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("%q cannot be a node's name", name),
-			Hint: "use letters, digits, dots and dashes"}
+			Hint: "use letters, digits, dots and dashes",
+		}
 	}
-	if make {
+	if made {
 		if err := os.MkdirAll(d.path, 0o700); err != nil {
 			return nil, d.explain(err)
 		}
@@ -62,7 +66,7 @@ func (d *directory) node(name string, make bool) (*os.Root, error) {
 		return nil, d.explain(err)
 	}
 	defer root.Close()
-	if make {
+	if made {
 		if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, d.explain(err)
 		}
@@ -144,7 +148,7 @@ func backups(root *os.Root) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
@@ -173,9 +177,11 @@ func (d *directory) manifest(root *os.Root, node, id string) (overlay.Manifest, 
 		return m, err
 	}
 	if m.Version != overlay.ManifestVersion || m.ID != id || m.Node != node {
-		return m, &bmc.Error{Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
+		return m, &bmc.Error{
+			Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID),
-			Hint: "move the backup out of the store, or use the livecd-sync that wrote it"}
+			Hint: "move the backup out of the store, or use the livecd-sync that wrote it",
+		}
 	}
 	return m, nil
 }
@@ -185,14 +191,16 @@ func (d *directory) readJSON(root *os.Root, name string, into any) error {
 	if err != nil {
 		return d.explain(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
 	if err != nil {
 		return d.explain(err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return &bmc.Error{Op: "read " + path.Join(d.path, path.Base(root.Name()), name), Kind: bmc.KindOverlay,
-			Err: fmt.Errorf("it is damaged: %w", err), Hint: "move it out of the store"}
+		return &bmc.Error{
+			Op: "read " + path.Join(d.path, path.Base(root.Name()), name), Kind: bmc.KindOverlay,
+			Err: fmt.Errorf("it is damaged: %w", err), Hint: "move it out of the store",
+		}
 	}
 	return nil
 }
@@ -244,8 +252,10 @@ func (d *directory) backup(node, id string) (*os.Root, error) {
 }
 
 func (d *directory) noBackup(node, id string) error {
-	e := &bmc.Error{Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
-		Hint: "make one: livecd-sync backup " + node}
+	e := &bmc.Error{
+		Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
+		Hint: "make one: livecd-sync backup " + node,
+	}
 	if id != "" {
 		e.Op = fmt.Sprintf("find backup %q of %s", id, node)
 		e.Hint = "see: livecd-sync backups list -w " + node
@@ -319,9 +329,11 @@ func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool
 	case err != nil:
 		return r, false, err
 	case r.Version != overlay.RebootVersion:
-		return r, false, &bmc.Error{Op: "read the reboot note of " + node, Kind: bmc.KindOverlay,
+		return r, false, &bmc.Error{
+			Op: "read the reboot note of " + node, Kind: bmc.KindOverlay,
 			Err:  fmt.Errorf("it is of version %d", r.Version),
-			Hint: "use the livecd-sync that wrote it"}
+			Hint: "use the livecd-sync that wrote it",
+		}
 	}
 	return r, true, nil
 }
