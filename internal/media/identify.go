@@ -58,9 +58,11 @@ func Identify(ctx context.Context, client *http.Client, img site.Image) (Identit
 	case img.URL != "":
 		return identifyURL(ctx, client, img.URL)
 	}
-	return Identity{}, &bmc.Error{Op: "read image " + img.Name, Kind: bmc.KindMedia,
+	return Identity{}, &bmc.Error{
+		Op: "read image " + img.Name, Kind: bmc.KindMedia,
 		Err:  errors.New("the image inside a release cannot be read yet"),
-		Hint: "take the ISO out of the release tar file and name it with file: or url: instead"}
+		Hint: "take the ISO out of the release tar file and name it with file: or url: instead",
+	}
 }
 
 func identifyURL(ctx context.Context, client *http.Client, url string) (Identity, error) {
@@ -98,7 +100,7 @@ func identifyFile(name string) (Identity, error) {
 		}
 		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: pathless(err), Hint: hint}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	sector := make([]byte, SectorSize)
 	n, err := f.ReadAt(sector, DescriptorOffset)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -128,7 +130,9 @@ func pathless(err error) error {
 }
 
 func truncated(op string, size, want int64) error {
-	return &bmc.Error{Op: op, Kind: bmc.KindMedia,
+	return &bmc.Error{
+		Op: op, Kind: bmc.KindMedia,
 		Err:  fmt.Errorf("the image is truncated: %d bytes, but its file system has %d", size, want),
-		Hint: "copy the image again and compare its checksum; a BMC would mount it as it is and the boot would fail later"}
+		Hint: "copy the image again and compare its checksum; a BMC would mount it as it is and the boot would fail later",
+	}
 }

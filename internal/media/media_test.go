@@ -50,8 +50,11 @@ func TestParseVolume(t *testing.T) {
 		want site.Volume
 	}{
 		{"east of Greenwich", pit, pitVolume},
-		{"west, with minutes", isotest.Image{VolumeID: "A B", Created: zone(-(3*3600 + 1800))},
-			site.Volume{ID: "A B", Created: "2021-02-03T04:05:06.07-03:30"}},
+		{
+			"west, with minutes",
+			isotest.Image{VolumeID: "A B", Created: zone(-(3*3600 + 1800))},
+			site.Volume{ID: "A B", Created: "2021-02-03T04:05:06.07-03:30"},
+		},
 		{"UTC", isotest.Image{VolumeID: "A", Created: zone(0)}, site.Volume{ID: "A", Created: "2021-02-03T04:05:06.07+00:00"}},
 		{"no date", isotest.Image{VolumeID: "CDROM"}, site.Volume{ID: "CDROM"}},
 		{"no name", isotest.Image{}, site.Volume{}},

@@ -169,8 +169,10 @@ func (r remote) status(resp *http.Response) error {
 
 // unreachable classes an error of the transport.
 func (r remote) unreachable(err error) error {
-	e := &bmc.Error{Op: r.op(), Kind: bmc.KindUnreachable, Err: urlless(err),
-		Hint: "check that the web server runs and that its name resolves; BMCs need a route to it as well"}
+	e := &bmc.Error{
+		Op: r.op(), Kind: bmc.KindUnreachable, Err: urlless(err),
+		Hint: "check that the web server runs and that its name resolves; BMCs need a route to it as well",
+	}
 	var netErr net.Error
 	switch {
 	case errors.Is(err, context.Canceled):
