@@ -32,7 +32,8 @@ func randomBlock() block {
 	return block{a: byte(1 + rand.IntN(254)), b: byte(2 * rand.IntN(127))}
 }
 
-func (k block) bmc(i int) netip.Addr      { return netip.AddrFrom4([4]byte{127, k.a, k.b, byte(i)}) }
+func (k block) bmc(i int) netip.Addr { return netip.AddrFrom4([4]byte{127, k.a, k.b, byte(i)}) }
+
 func (k block) node(i int) netip.Addr     { return netip.AddrFrom4([4]byte{127, k.a, k.b + 1, byte(i)}) }
 func (k block) images() netip.Addr        { return k.bmc(250) }
 func (k block) control() netip.Addr       { return k.bmc(251) }

@@ -13,13 +13,11 @@ import (
 	"mvdan.cc/sh/v3/interp"
 )
 
-// simulated are the commands that are made up here: those that look at or change
+// simulated has the commands that are made up here: those that look at or change
 // what a node has and this machine must not, and those that run another command.
-// It is filled in by init because the commands call each other through it.
-var simulated map[string]func(shell, context.Context, process) int
-
-func init() {
-	simulated = map[string]func(shell, context.Context, process) int{
+// It is no variable because the commands call each other through it.
+func simulated() map[string]func(shell, context.Context, process) int {
+	return map[string]func(shell, context.Context, process) int{
 		"cat": shell.cat, "chroot": shell.chroot, "hostname": shell.hostname, "id": shell.id,
 		"mount": shell.mount, "umount": shell.umount, "unshare": shell.unshare,
 		"uname": shell.uname, "sh": shell.sh, "sync": shell.sync, "which": shell.which,
@@ -30,7 +28,7 @@ func init() {
 // command runs any command that a node has and returns its exit status.
 func (sh shell) command(ctx context.Context, p process) int {
 	name := p.args[0]
-	if simulate, ok := simulated[base(name)]; ok {
+	if simulate, ok := simulated()[base(name)]; ok {
 		return simulate(sh, ctx, p)
 	}
 	if interp.IsBuiltin(name) { // reached through another command: unshare -m true
@@ -98,9 +96,16 @@ func (sh shell) copyOut(name string, p process) error {
 	if err != nil {
 		return virtual(err, name)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	_, err = io.Copy(p.out, f)
 	return virtual(err, name)
+}
+
+// seeing is the shell of a process with another view of the node.
+func (sh shell) seeing(v *view) shell {
+	other := sh
+	other.view = v
+	return other
 }
 
 // chroot runs a command whose root is a directory of the node. What is mounted
@@ -113,8 +118,8 @@ func (sh shell) chroot(ctx context.Context, p process) int {
 	if err != nil {
 		return p.fail(125, "%v", err)
 	}
-	sh.view, p.dir = v, "/"
-	return sh.command(ctx, p.with(p.args[2:]))
+	p.dir = "/"
+	return sh.seeing(v).command(ctx, p.with(p.args[2:]))
 }
 
 func (sh shell) hostname(_ context.Context, p process) int {
@@ -180,13 +185,14 @@ func (sh shell) unshare(ctx context.Context, p process) int {
 	if len(args) == 0 {
 		return p.fail(1, "a simulated node needs to be told the command")
 	}
-	sh.view = sh.view.clone()
-	return sh.command(ctx, p.with(args))
+	return sh.seeing(sh.view.clone()).command(ctx, p.with(args))
 }
 
 func (sh shell) uname(_ context.Context, p process) int {
-	values := map[string]string{"": "Linux", "-s": "Linux", "-n": sh.system.node, "-r": kernelRelease, "-m": "x86_64",
-		"-a": "Linux " + sh.system.node + " " + kernelRelease + " x86_64 GNU/Linux"}
+	values := map[string]string{
+		"": "Linux", "-s": "Linux", "-n": sh.system.node, "-r": kernelRelease, "-m": "x86_64",
+		"-a": "Linux " + sh.system.node + " " + kernelRelease + " x86_64 GNU/Linux",
+	}
 	v, ok := values[strings.Join(p.args[1:], " ")]
 	if !ok {
 		return p.fail(1, "usage in a simulated node: uname [-s|-n|-r|-m|-a]")

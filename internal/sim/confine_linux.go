@@ -61,7 +61,7 @@ func confineThread(dir string) error {
 		return fmt.Errorf("confine to the node's directory: %w", errno)
 	}
 	rules := int(fd)
-	defer unix.Close(rules)
+	defer func() { _ = unix.Close(rules) }()
 	if err := allow(rules, dir, rights); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func allow(rules int, name string, rights uint64) error {
 	if err != nil {
 		return fmt.Errorf("confine to %s: %w", name, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	attr := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
 	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(rules), unix.LANDLOCK_RULE_PATH_BENEATH,
 		uintptr(unsafe.Pointer(&attr)), 0, 0, 0)

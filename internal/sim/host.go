@@ -37,7 +37,7 @@ var hostTools = map[string]hostTool{
 
 // known tells whether a node has the command.
 func known(name string) bool {
-	if _, ok := simulated[base(name)]; ok {
+	if _, ok := simulated()[base(name)]; ok {
 		return true
 	}
 	if _, ok := hostTools[base(name)]; !ok {

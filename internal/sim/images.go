@@ -46,12 +46,11 @@ func writeImage(name string, s ImageSpec) error {
 	if err != nil {
 		return fmt.Errorf("sim: make image %s: %w", s.Name, err)
 	}
-	defer f.Close()
-	img := isotest.Image{VolumeID: s.VolumeID, Created: s.Created, Size: s.Size}
-	if err := isotest.Write(f, img); err != nil {
-		return err
+	err = isotest.Write(f, isotest.Image{VolumeID: s.VolumeID, Created: s.Created, Size: s.Size})
+	if closed := f.Close(); err == nil {
+		err = closed
 	}
-	return f.Close()
+	return err
 }
 
 // serveImages serves dir's images at /iso/NAME.iso.

@@ -117,8 +117,10 @@ func (n *Node) Volume() site.Volume {
 
 // Status tells how the node is now.
 func (n *Node) Status() Status {
-	s := Status{Name: n.spec.Name, Kind: n.spec.Kind, BMC: n.BMCAddress(), SSH: n.SSHAddress(),
-		Power: n.machine.Power(), Mounted: n.machine.Mounted(), Resets: n.machine.Stats().PowerCycles, Handshakes: n.Handshakes()}
+	s := Status{
+		Name: n.spec.Name, Kind: n.spec.Kind, BMC: n.BMCAddress(), SSH: n.SSHAddress(),
+		Power: n.machine.Power(), Mounted: n.machine.Mounted(), Resets: n.machine.Stats().PowerCycles, Handshakes: n.Handshakes(),
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.Boots = n.started
@@ -282,7 +284,7 @@ func (n *Node) boot(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	if s.sshd, err = startSSH(l, s, n.login); err != nil {
+	if s.sshd, err = startSSH(l, s, n.login); err != nil { //nolint:contextcheck // the system runs until it is switched off, not until it has booted
 		_ = l.Close()
 		return err
 	}

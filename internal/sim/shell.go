@@ -45,8 +45,10 @@ const (
 
 // environment is what a login gives a process of a node.
 func environment(name string) []string {
-	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root",
-		"SHELL=/bin/sh", "HOSTNAME=" + name}
+	return []string{
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root",
+		"SHELL=/bin/sh", "HOSTNAME=" + name,
+	}
 }
 
 // language is what scripts are written in. The interpreter knows export and

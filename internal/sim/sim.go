@@ -84,8 +84,10 @@ func Default(dir string) Config {
 			{Name: "ncn-m001", Groups: []string{"managers"}, Kind: bmcsim.ILO5, Initial: live("ncn-m001: admin node")},
 			{Name: "ncn-m002", Groups: []string{"managers"}, Kind: bmcsim.ILO5, Initial: live("ncn-m002: standby")},
 			{Name: "ncn-s001", Groups: []string{"storage"}, Kind: bmcsim.Gigabyte, Initial: live("ncn-s001: storage")},
-			{Name: "ncn-s002", Groups: []string{"storage"}, Kind: bmcsim.Gigabyte, Initial: InitialState{Off: true},
-				Behaviour: bmcsim.Behaviour{RemoteMediaOff: true}},
+			{
+				Name: "ncn-s002", Groups: []string{"storage"}, Kind: bmcsim.Gigabyte, Initial: InitialState{Off: true},
+				Behaviour: bmcsim.Behaviour{RemoteMediaOff: true},
+			},
 			{Name: "ncn-w001", Groups: []string{"workers"}, Kind: bmcsim.ILO5},
 			{Name: "ncn-w002", Groups: []string{"workers"}, Kind: bmcsim.ILO5, Initial: InitialState{Off: true}},
 		},

@@ -189,8 +189,10 @@ func TestScripts(t *testing.T) {
 		{"nice", "polite='ionice -c 2 -n 7 nice -n 10'; exec $polite echo hi", "", "hi\n"},
 		{"unshare builtin", "unshare -m true && echo ok", "", "ok\n"},
 		{"umask", "umask 077; echo ok", "", "ok\n"},
-		{"names are the node's", "find /etc /run/overlay -name 'motd' -o -name rw; cd /srv; stat -c %n /srv/a*; readlink -f /srv; tar cf - /nosuch 2>&1 >/dev/null | head -n 1", "",
-			"/etc/motd\n/run/overlay/overlayfs/rw\n/srv/a b\n/srv\ntar: Removing leading `/' from member names\n"},
+		{
+			"names are the node's", "find /etc /run/overlay -name 'motd' -o -name rw; cd /srv; stat -c %n /srv/a*; readlink -f /srv; tar cf - /nosuch 2>&1 >/dev/null | head -n 1", "",
+			"/etc/motd\n/run/overlay/overlayfs/rw\n/srv/a b\n/srv\ntar: Removing leading `/' from member names\n",
+		},
 		{"xargs tar", "xargs tar -cf /tmp/x.tar -C /proc -- && tar tf /tmp/x.tar", "cmdline", "cmdline\n"},
 		{"sh -s", "sh -s a b", "echo $# $2", "2 b\n"},
 		{"base64 and od", "echo hi | base64; printf '\\001\\377' | od -An -v -tx1", "", "aGkK\n 01 ff\n"},
@@ -345,8 +347,10 @@ func TestLoginIsChecked(t *testing.T) {
 		user, password string
 		ok             bool
 	}{{"root", strings.TrimSpace(string(password)), true}, {"root", "guess", false}, {"admin", strings.TrimSpace(string(password)), false}} {
-		c, err := ssh.Dial("tcp", n.SSHAddress(), &ssh.ClientConfig{User: tc.user,
-			Auth: []ssh.AuthMethod{ssh.Password(tc.password)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+		c, err := ssh.Dial("tcp", n.SSHAddress(), &ssh.ClientConfig{
+			User: tc.user,
+			Auth: []ssh.AuthMethod{ssh.Password(tc.password)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+		})
 		if (err == nil) != tc.ok {
 			t.Errorf("login of %s: %v, want success %v", tc.user, err, tc.ok)
 		}
@@ -440,7 +444,7 @@ func TestControl(t *testing.T) {
 	if err := json.Unmarshal([]byte(answer), &all); err != nil || len(all) != 1 || all[0].Running != sim.RunningDisk {
 		t.Errorf("nodes: %s, %v", answer, err)
 	}
-	if resp, err := (&http.Client{Transport: transport}).Get(base[:strings.LastIndex(strings.TrimSuffix(base, "/"), "/")] + "/nodes"); err != nil || resp.StatusCode != 404 {
+	if resp, err := (&http.Client{Transport: transport}).Get(base[:strings.LastIndex(strings.TrimSuffix(base, "/"), "/")] + "/nodes"); err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("without the secret: %v, %v, want 404", resp, err)
 	} else {
 		_ = resp.Body.Close()

@@ -53,8 +53,10 @@ func startSSH(l net.Listener, s *system, who login) (*sshd, error) {
 		return nil, fmt.Errorf("sim: make a host key for %s: %w", s.node, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &sshd{listener: l, config: who.config(), shell: shell{system: s, view: s.view}, hostKey: hostKey,
-		cancel: cancel, conns: map[net.Conn]struct{}{}}
+	d := &sshd{
+		listener: l, config: who.config(), shell: shell{system: s, view: s.view}, hostKey: hostKey,
+		cancel: cancel, conns: map[net.Conn]struct{}{},
+	}
 	d.config.AddHostKey(signer)
 	d.wg.Go(func() { d.accept(ctx) })
 	return d, nil
@@ -184,7 +186,8 @@ func commandOf(r *ssh.Request) (command *string, ok bool) {
 func (d *sshd) execute(ctx context.Context, channel ssh.Channel, command *string) {
 	defer channel.Close()
 	// A command that was killed may sit in a read of its standard input.
-	defer context.AfterFunc(ctx, func() { _ = channel.Close() })()
+	stop := context.AfterFunc(ctx, func() { _ = channel.Close() })
+	defer stop()
 	in, feed, err := os.Pipe()
 	if err != nil {
 		fmt.Fprintf(channel.Stderr(), "sh: %v\n", err)

@@ -25,7 +25,7 @@ func serveWeb(l net.Listener, h http.Handler, config *tls.Config) *web {
 	w := &web{}
 	w.server = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // clients that break off are no news
+		ErrorLog:          log.New(io.Discard, "", 0), //nolint:forbidigo // what net/http wants; clients that break off are no news
 		Protocols:         new(http.Protocols),
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if w.begin() {
