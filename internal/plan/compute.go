@@ -260,6 +260,9 @@ func (d *draft) mount(because string) {
 	case bmc.ImageStale:
 		d.eject("its BMC still names an image that is not inserted, and refuses another until that is ejected")
 	}
+	if d.image.SHA256 != "" {
+		d.note("the sha256 of %s is not checked by this version", d.node.Image)
+	}
 	d.step(InsertMedia{Image: d.node.Image, URL: d.image.URL}, because)
 }
 
