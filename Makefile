@@ -9,6 +9,8 @@ FUZZTIME ?= 30s
 # to them that not being able to is a failure. Anybody else sees them skipped.
 CI ?= $(shell [ "$$(id -u)" = 0 ] && echo true)
 export CI
+# The tests find the tools that are built here.
+export PATH := $(CURDIR)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help build test lint demo bench fuzz fmt cue-vet cover clean deps

@@ -303,14 +303,16 @@ func cmdKilled(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := program(ts, args[3:])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	ts.Check(cmd.Start())
+	process := cmd.Process
 	var struck atomic.Bool
 	m.BeforeAnswer(func(r bmcsim.Request) {
 		if r.Method == args[1] && pattern.MatchString(r.Path) && struck.CompareAndSwap(false, true) {
-			_ = cmd.Process.Kill()
+			_ = process.Kill()
 		}
 	})
 	defer m.BeforeAnswer(nil)
-	err := cmd.Run()
+	err := cmd.Wait()
 	if !struck.Load() {
 		ts.Fatalf("it ended (%v) before a %s of %s was seen:\n%s", err, args[1], args[2], out.String())
 	}
