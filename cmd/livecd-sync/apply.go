@@ -51,6 +51,9 @@ second one ends at once.
 }
 
 func (a *app) apply(ctx context.Context, args []string, fl applyFlags) error {
+	if fl.maxFail < 0 {
+		return fmt.Errorf("--max-fail %d is no number of nodes; write 0 for never, or more", fl.maxFail)
+	}
 	t, p, err := a.plannedApply(ctx, args, fl)
 	if err != nil {
 		return err
@@ -84,8 +87,11 @@ func (a *app) plannedApply(ctx context.Context, args []string, fl applyFlags) (*
 		if err != nil {
 			return nil, plan.Plan{}, err
 		}
-		if len(a.nodes) == 0 {
-			a.nodes = d.Names()
+		if len(a.nodes)+len(a.exclude) > 0 {
+			return nil, plan.Plan{}, fmt.Errorf("a plan file says by itself which nodes it is for; leave out -w and -x, or make another plan")
+		}
+		if a.nodes = d.Names(); len(a.nodes) == 0 {
+			return nil, plan.Plan{}, fmt.Errorf("%s is a plan for no node; nothing was done: plan again", args[0])
 		}
 		doc = &d
 	}

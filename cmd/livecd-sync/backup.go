@@ -201,7 +201,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, from string) (id, 
 	if err != nil {
 		return from, "", err
 	}
-	if r, found, err := st.Reboot(ctx, n.Name); err != nil || (found && r.Restore == from && r.BootID != rep.BootID) {
+	if r, found, err := st.Reboot(ctx, n.Name); err != nil || (found && r.BootID != rep.BootID) {
 		if err == nil {
 			err = st.ClearReboot(ctx, n.Name)
 		}

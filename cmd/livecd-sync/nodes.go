@@ -103,7 +103,7 @@ func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.Ove
 		return plan.OverlayFacts{Err: err}
 	}
 	if found {
-		f.Reboot = &plan.Reboot{At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore}
+		f.Reboot = &plan.Reboot{At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore, Started: r.Started}
 	}
 	return f
 }
@@ -136,7 +136,11 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, p
 	if err != nil {
 		return m, err
 	}
-	return m, c.prune(ctx, st, n)
+	if err := c.prune(ctx, st, n); err != nil {
+		// The backup is as good as it is.
+		m.Warnings = append(m.Warnings, "older backups could not be removed: "+err.Error())
+	}
+	return m, nil
 }
 
 // prune keeps the node's newest backups, and the one that the site file names.
@@ -219,7 +223,7 @@ func (c *nodes) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error
 		return err
 	}
 	return st.SetReboot(ctx, n.Name, overlay.Reboot{
-		Version: overlay.RebootVersion, At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore,
+		Version: overlay.RebootVersion, At: r.At, BootID: r.BootID, Image: r.Image, Backup: r.Backup, Restore: r.Restore, Started: r.Started,
 	})
 }
 

@@ -93,7 +93,7 @@ func (t *target) checkSecrets(ctx context.Context) error {
 	var missing []error
 	asked := map[string]bool{}
 	check := func(n site.Node, field string, ref site.SecretRef) {
-		id := fmt.Sprintf("%q", ref)
+		id := secret.Key(ref)
 		if asked[id] {
 			return
 		}

@@ -38,7 +38,9 @@ func (w *work) lookAtBoot(ctx context.Context, a plan.AwaitBoot) (string, error)
 	if w.node.SSH == nil {
 		return w.bootByTheBMC(ctx, a)
 	}
-	h, err := w.Host(ctx, w.node)
+	asking, cancel := context.WithTimeout(ctx, w.timing.Host)
+	defer cancel()
+	h, err := w.Host(asking, w.node)
 	if err != nil {
 		return "", w.silentBoot(ctx, a, err)
 	}
@@ -118,7 +120,7 @@ func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, erro
 	if err != nil {
 		return "", err
 	}
-	armed := plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile})
+	armed := s.Boot.Enabled == "Once" && plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile})
 	switch {
 	case s.Power == bmc.PowerOff:
 		return "", w.lostBoot(a, s)

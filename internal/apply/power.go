@@ -88,11 +88,13 @@ func (w *work) powerOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.stillArmed(ctx, c); err != nil {
+	if err := w.readyToBoot(ctx, c); err != nil {
+		return err
+	}
+	if err := w.starting(ctx); err != nil {
 		return err
 	}
 	resetErr := c.Reset(ctx, bmc.PowerUp)
-	w.started = true
 	err = w.untilPower(ctx, c, bmc.PowerOn, w.timing.Power)
 	if err != nil && definite(resetErr) {
 		return resetErr
@@ -100,22 +102,29 @@ func (w *work) powerOn(ctx context.Context) error {
 	return err
 }
 
-// stillArmed makes sure that the machine will boot the virtual CD, where this
-// run did not arm it itself a moment ago.
-func (w *work) stillArmed(ctx context.Context, c bmc.Client) error {
-	if w.armed || !w.boots() {
+// readyToBoot makes sure that the machine will boot the image, where this run
+// did not mount and arm it itself a moment ago.
+func (w *work) readyToBoot(ctx context.Context, c bmc.Client) error {
+	url := w.site.Images[w.node.Image].URL
+	if w.armed && w.inserted || url == "" {
 		return nil
 	}
-	s, err := c.ObserveSystem(ctx)
+	s, err := c.Observe(ctx)
 	if err != nil {
 		return err
 	}
-	if plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}) {
+	why := ""
+	switch armed := plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}); {
+	case !armed:
+		why = "its boot override is no longer set"
+	case s.Media.Compare(url) != bmc.ImageMatch && s.Media.Compare(url) != bmc.ImageUnnamed:
+		why = "the image is no longer in its drive: its BMC shows " + shown(s.Media)
+	default:
 		return nil
 	}
 	return &bmc.Error{
-		Kind: bmc.KindCancelled, Err: errors.New("its boot override is no longer set; it was not started, for it would boot its disk"),
-		Hint: "plan again",
+		Kind: bmc.KindCancelled, Err: errors.New(why + "; it was not started, for it would boot its disk"),
+		Hint: "run apply again",
 	}
 }
 
@@ -126,8 +135,10 @@ func (w *work) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.starting(ctx); err != nil {
+		return err
+	}
 	err = c.Reset(ctx, bmc.Restart)
-	w.started = true
 	if definite(err) {
 		return err
 	}

@@ -61,6 +61,8 @@ const defaultJobs = 64
 // node of p is in the result.
 func (r *Runner) Run(ctx context.Context, stop <-chan struct{}, s *site.Site, p plan.Plan) Result {
 	run := &run{Runner: r, site: s, timing: r.Timing.orDefaults(), stop: stop}
+	run.full, run.noMore = context.WithCancel(context.Background())
+	defer run.noMore()
 	if r.MaxDown > 0 {
 		run.down = semaphore.NewWeighted(int64(r.MaxDown))
 	}
@@ -77,7 +79,7 @@ func (r *Runner) Run(ctx context.Context, stop <-chan struct{}, s *site.Site, p 
 	for i, np := range p.Nodes {
 		g.Go(func() error {
 			res.Nodes[i] = run.node(ctx, nodes[np.Node], np)
-			if res.Nodes[i].Err != nil {
+			if res.Nodes[i].Err != nil && np.Err == nil && len(np.Steps) > 0 {
 				run.countFailure()
 			}
 			return nil
@@ -94,6 +96,11 @@ type run struct {
 	timing Timing
 	down   *semaphore.Weighted // nil: any number may be down
 	failed atomic.Int64
+	// lost counts the places among the nodes that may be down which nodes that
+	// failed keep; full ends when none is left.
+	lost   atomic.Int64
+	full   context.Context //nolint:containedctx // a signal to whoever waits for a place
+	noMore context.CancelFunc
 
 	stop <-chan struct{} // closed when no further step shall be started
 }
@@ -101,6 +108,7 @@ type run struct {
 var (
 	errStopped = errors.New("stopped before this")
 	errTooMany = errors.New("not started: too many nodes had failed")
+	errAllDown = errors.New("not started: as many nodes as may be down at once have failed and may still be down")
 )
 
 func (r *run) stopped(ctx context.Context) bool {
@@ -111,6 +119,12 @@ func (r *run) stopped(ctx context.Context) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+func (r *run) stayedDown() {
+	if r.lost.Add(1) >= int64(r.MaxDown) {
+		r.noMore()
 	}
 }
 
@@ -199,19 +213,35 @@ func (w *work) look(ctx context.Context, res *NodeResult) {
 		if res.Err == nil {
 			res.Err = err
 		}
+		res.After.Facts = plan.Facts{Err: err, Host: plan.HostUnknown{}}
 		return
 	}
 	res.After = w.replan(facts)
-	res.Converged = res.Err == nil && res.After.State == plan.InSync
+	res.Converged = res.Err == nil && nothingLeft(res.After)
+	w.converged = res.Converged
 	if res.Converged {
 		res.Err = w.tidy(ctx, w.node, facts)
 	}
 }
 
+// nothingLeft reports whether a node is as wanted. A backup that has become due
+// with the boot is no part of what this run was for.
+func nothingLeft(np plan.NodePlan) bool {
+	if np.State == plan.InSync {
+		return true
+	}
+	for _, s := range np.Steps {
+		if b, ok := s.Action.(plan.BackupOverlay); !ok || b.Purpose != plan.Due {
+			return false
+		}
+	}
+	return np.State == plan.Change
+}
+
 // worthALook reports whether, after err, the BMC is likely to answer at all.
 func (*work) worthALook(err error) bool {
 	switch bmc.KindOf(err) {
-	case bmc.KindUnreachable, bmc.KindAuth, bmc.KindTLS, bmc.KindTimeout:
+	case bmc.KindUnreachable, bmc.KindAuth, bmc.KindTLS:
 		return false
 	default:
 		return true
@@ -221,13 +251,16 @@ func (*work) worthALook(err error) bool {
 // tidy removes the note of a run that was cut off, once nothing it speaks of is
 // left to do.
 func (r *run) tidy(ctx context.Context, n site.Node, f plan.Facts) error {
-	if f.Overlay.Reboot == nil {
+	note := f.Overlay.Reboot
+	if note == nil {
 		return nil
 	}
-	if _, live := f.Host.(plan.HostLive); !live {
-		return nil
+	h, live := f.Host.(plan.HostLive)
+	paid := live && (note.Restore == "" || h.BootID == note.BootID || h.Restored != "")
+	if paid || note.Image == site.NoImage && f.BMC.Power == bmc.PowerOn {
+		return r.Overlays.ClearReboot(ctx, n)
 	}
-	return r.Overlays.ClearReboot(ctx, n)
+	return nil
 }
 
 func stillToDo(np plan.NodePlan) error {

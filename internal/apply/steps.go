@@ -46,6 +46,7 @@ func (w *work) backupOverlay(ctx context.Context, a plan.BackupOverlay) (string,
 	case err != nil && w.stopped(ctx):
 		return "", cancelled(err)
 	case err != nil && a.MayFail:
+		w.gaveUp = true
 		return "no backup, and its loss was accepted: " + err.Error(), nil
 	case err != nil:
 		return "", err
@@ -139,11 +140,12 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		if definite(insertErr) && !taken {
 			return insertErr
 		}
-		return w.notShown("its BMC took the request to mount, but shows " + shown(s.Media))
+		return w.notShown("its BMC was asked to mount it, but shows " + shown(s.Media) + lost(insertErr))
 	})
 	if err != nil {
 		return "", err
 	}
+	w.inserted = true
 	settle := w.plan.Facts.Profile.Settle()
 	if settle == 0 {
 		return "", nil
@@ -191,6 +193,14 @@ func (w *work) notShown(what string) error {
 		Kind: bmc.KindTimeout, Err: notYet(what),
 		Hint: "run apply again: it continues from what it finds; if it happens again, restart the BMC",
 	}
+}
+
+// lost tells of an answer that did not come, where that may explain things.
+func lost(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "; the request itself ended in: " + err.Error()
 }
 
 func shown(m bmc.Media) string {

@@ -23,6 +23,8 @@ type Timing struct {
 	// AskBMC is the pause between two looks at the BMC while the node is asked
 	// over ssh.
 	AskBMC time.Duration
+	// Host bounds one question to the node over ssh.
+	Host time.Duration
 }
 
 func (t Timing) orDefaults() Timing {
@@ -41,6 +43,7 @@ func (t Timing) orDefaults() Timing {
 		{&t.Override, time.Minute},
 		{&t.Stale, 10 * time.Second},
 		{&t.AskBMC, 15 * time.Second},
+		{&t.Host, 30 * time.Second},
 	} {
 		if *f.field == 0 {
 			*f.field = f.value

@@ -21,12 +21,16 @@ type work struct {
 	backup string     // the backup this run made, or ""
 	// started: this run has started the machine, so whatever answers from now on
 	// is a new boot.
-	started bool
-	armed   bool      // this run has set the boot override
-	holds   bool      // a place among the nodes that may be down
-	step    int       // of the step that is running, from 0
-	atRisk  bool      // the check before the first disruptive step is done
-	asked   time.Time // when the BMC was last asked during await-boot
+	started   bool
+	inserted  bool         // this run has mounted the image
+	gaveUp    bool         // no backup could be made, and that was accepted
+	converged bool         // looked at again, and nothing was left to do
+	left      *plan.Reboot // the note that this run has left, or nil
+	armed     bool         // this run has set the boot override
+	holds     bool         // a place among the nodes that may be down
+	step      int          // of the step that is running, from 0
+	atRisk    bool         // the check before the first disruptive step is done
+	asked     time.Time    // when the BMC was last asked during await-boot
 }
 
 func (w *work) bmc(ctx context.Context) (bmc.Client, error) {
@@ -42,7 +46,10 @@ func (w *work) bmc(ctx context.Context) (bmc.Client, error) {
 }
 
 func (w *work) close(ctx context.Context) {
-	if w.holds {
+	switch {
+	case w.holds && w.atRisk && !w.converged:
+		w.stayedDown() // it may be off: its place is not free
+	case w.holds:
 		w.down.Release(1)
 	}
 	if w.client != nil {
@@ -86,6 +93,13 @@ func (w *work) replan(f plan.Facts) plan.NodePlan {
 
 // steps runs the node's steps in order and stops at the first that fails.
 func (w *work) steps(ctx context.Context, results []StepResult) error {
+	// The place is taken before the backup, so that little can change between the
+	// backup and the end of what was backed up.
+	if w.harms() {
+		if err := w.takePlace(ctx); err != nil {
+			return err
+		}
+	}
 	for i, s := range w.plan.Steps {
 		w.step = i
 		if w.stopped(ctx) {
@@ -122,22 +136,57 @@ func (w *work) beforeHarm(ctx context.Context, a plan.Action) error {
 	if w.atRisk || a.Effect() == plan.Safe {
 		return nil
 	}
-	if err := w.takePlace(ctx); err != nil {
-		return err
-	}
 	facts, err := w.observe(ctx)
 	if err != nil {
 		return err
 	}
-	if fresh := w.replan(facts); !fits(w.plan.Steps[w.step:], fresh) {
-		return &bmc.Error{
-			Kind: bmc.KindCancelled, Err: fmt.Errorf("it is no longer as it was planned: %s; nothing was reset", describe(fresh)),
-			Hint: "plan again",
-		}
+	fresh := w.replan(facts)
+	switch {
+	case !fits(w.plan.Steps[w.step:], fresh):
+		return noLonger(describe(fresh))
+	case savesFirst(fresh) && !w.saved(facts):
+		return noLonger("it runs a boot that this run has not backed up")
 	}
 	w.host = facts.Host
 	w.atRisk = true
 	return w.leaveNote(ctx, facts)
+}
+
+func noLonger(why string) error {
+	return &bmc.Error{
+		Kind: bmc.KindCancelled, Err: fmt.Errorf("it is no longer as it was planned: %s; nothing was reset", why),
+		Hint: "plan again",
+	}
+}
+
+// savesFirst reports whether the plan would back up what it ends.
+func savesFirst(np plan.NodePlan) bool {
+	for _, s := range np.Steps {
+		if b, ok := s.Action.(plan.BackupOverlay); ok && b.Purpose == plan.ForReset {
+			return true
+		}
+	}
+	return false
+}
+
+// saved reports whether the boot that runs is the one that this run backed up,
+// or whose loss was accepted.
+func (w *work) saved(f plan.Facts) bool {
+	h, live := f.Host.(plan.HostLive)
+	if w.backup == "" {
+		return w.gaveUp
+	}
+	return live && f.Overlay.Latest != nil && f.Overlay.Latest.ID == w.backup && f.Overlay.Latest.BootID == h.BootID
+}
+
+// harms reports whether a step of the plan is more than safe.
+func (w *work) harms() bool {
+	for _, s := range w.plan.Steps {
+		if s.Action.Effect() != plan.Safe {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *work) takePlace(ctx context.Context) error {
@@ -146,14 +195,20 @@ func (w *work) takePlace(ctx context.Context) error {
 	}
 	ctx, done := w.interruptible(ctx)
 	defer done()
-	if err := w.down.Acquire(ctx, 1); err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.full, cancel)()
+	err := w.down.Acquire(ctx, 1)
+	switch {
+	case w.full.Err() != nil:
+		return cancelled(errAllDown)
+	case err != nil || w.stopped(ctx):
 		return cancelled(errStopped)
 	}
-	if w.stopped(ctx) || w.tooManyFailed() {
-		w.down.Release(1)
+	w.holds = true
+	if w.tooManyFailed() {
 		return cancelled(errTooMany)
 	}
-	w.holds = true
 	return nil
 }
 
@@ -164,12 +219,17 @@ func (w *work) leaveNote(ctx context.Context, f plan.Facts) error {
 		return nil
 	}
 	r := plan.Reboot{At: w.Clock.Now(), Image: w.node.Image, Backup: w.backup, Restore: w.restoreID()}
-	if h, live := f.Host.(plan.HostLive); live {
+	switch h := f.Host.(type) {
+	case plan.HostLive:
 		r.BootID = h.BootID
+	case plan.HostDisk:
+		r.BootID = h.BootID
+	case plan.HostSilent, plan.HostUnknown:
 	}
-	if old := f.Overlay.Reboot; r.Backup == "" && old != nil && f.BMC.Power != bmc.PowerOff {
-		r.Backup, r.BootID = old.Backup, old.BootID // still the boot that the cut-off run had saved
+	if old := f.Overlay.Reboot; r.Backup == "" && old != nil && !old.Started && f.BMC.Power != bmc.PowerOff {
+		r.At, r.Backup, r.BootID = old.At, old.Backup, old.BootID // still the boot that the cut-off run had saved
 	}
+	w.left = &r
 	err := w.Overlays.SetReboot(ctx, w.node, r)
 	if err != nil && w.Accept[w.node.Name] {
 		w.event(Progress, "no note could be left in the store: "+err.Error(), nil)
@@ -178,14 +238,30 @@ func (w *work) leaveNote(ctx context.Context, f plan.Facts) error {
 	return err
 }
 
-// boots reports whether the plan ends in a boot of ours.
+// boots reports whether the plan starts the machine.
 func (w *work) boots() bool {
 	for _, s := range w.plan.Steps {
-		if _, ok := s.Action.(plan.AwaitBoot); ok {
+		switch s.Action.(type) {
+		case plan.PowerOn, plan.Reset:
 			return true
 		}
 	}
 	return false
+}
+
+// starting writes down that the machine is about to be started: from then on
+// the note no longer stands for a boot that was saved.
+func (w *work) starting(ctx context.Context) error {
+	w.started = true
+	if w.left == nil {
+		return nil
+	}
+	w.left.Started = true
+	err := w.Overlays.SetReboot(ctx, w.node, *w.left)
+	if w.Accept[w.node.Name] {
+		return nil
+	}
+	return err
 }
 
 // restoreID is the backup that the plan's restore means, "" for none.

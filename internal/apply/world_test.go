@@ -37,7 +37,8 @@ type world struct {
 	held    string            // the backup that this boot holds
 	mute    bool              // ssh does not answer
 	backups map[string]map[string]string
-	taken   []string // backups by time
+	taken   []string          // backups by time
+	boot    map[string]string // of each backup
 	reboot  *plan.Reboot
 
 	failBackup, failRestore error
@@ -47,7 +48,7 @@ type world struct {
 func newWorld(t *testing.T, cfg bmcsim.Config) *world {
 	t.Helper()
 	w := &world{
-		t: t, backups: map[string]map[string]string{}, overlay: map[string]string{},
+		t: t, backups: map[string]map[string]string{}, boot: map[string]string{}, overlay: map[string]string{},
 		profile: bmc.Profile{Name: "test", BootTargets: []string{"Cd", "UsbCd"}},
 		node: site.Node{
 			Name: "n1", Image: "new", Reset: site.ResetNeeded, Boot: site.Boot{Within: 2 * time.Second},
@@ -128,6 +129,7 @@ func (w *world) Backup(_ context.Context, _ site.Node, _ plan.Purpose, _ func(st
 	id := fmt.Sprintf("backup-%d", len(w.taken)+1)
 	w.backups[id] = maps.Clone(w.overlay)
 	w.taken = append(w.taken, id)
+	w.boot[id] = fmt.Sprintf("boot-%d", w.boots)
 	return id, nil
 }
 
@@ -164,7 +166,7 @@ func (w *world) overlayFacts() plan.OverlayFacts {
 	defer w.mu.Unlock()
 	f := plan.OverlayFacts{Reboot: w.reboot}
 	if n := len(w.taken); n > 0 {
-		f.Latest = &plan.Backup{ID: w.taken[n-1], At: time.Now()}
+		f.Latest = &plan.Backup{ID: w.taken[n-1], At: time.Now(), BootID: w.boot[w.taken[n-1]]}
 	}
 	return f
 }

@@ -40,7 +40,7 @@ const (
 	defaultTimeout = 2 * time.Minute
 )
 
-// Run reads every node of s and every image that one of them needs compared.
+// Run reads every node of s and every image that one of them shall run.
 // It always returns; what could not be read is in the facts.
 func (o *Observer) Run(ctx context.Context, s *site.Site) plan.Observed {
 	out := plan.Observed{Nodes: make(map[string]plan.Facts, len(s.Nodes))}
@@ -93,6 +93,8 @@ func (o *Observer) host(ctx context.Context, n site.Node, state bmc.State) plan.
 	case state.Power == bmc.PowerOff:
 		return plan.HostSilent{Err: errOff}
 	}
+	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Timeout, defaultTimeout))
+	defer cancel()
 	h, err := o.Host(ctx, n)
 	if err != nil {
 		return plan.HostSilent{Err: err}
@@ -102,13 +104,13 @@ func (o *Observer) host(ctx context.Context, n site.Node, state bmc.State) plan.
 
 var errOff = &bmc.Error{Kind: bmc.KindSSH, Err: errSwitchedOff, Hint: "power it on"}
 
-// images reads the images that a node which can be asked over ssh shall run.
+// images reads the images that the nodes shall run.
 func (o *Observer) images(ctx context.Context, s *site.Site) map[string]plan.ImageFacts {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(o.Timeout, defaultTimeout))
 	defer cancel()
 	out := make(map[string]plan.ImageFacts)
 	for _, n := range s.Nodes {
-		if _, known := out[n.Image]; known || n.SSH == nil || n.Image == "" || n.Image == site.NoImage {
+		if _, known := out[n.Image]; known || n.Image == "" || n.Image == site.NoImage {
 			continue
 		}
 		v, err := o.Image(ctx, s.Images[n.Image])

@@ -72,6 +72,8 @@ type Reboot struct {
 	Backup string `json:"backup"`
 	// Restore is the ID of the backup to restore, "" if none.
 	Restore string `json:"restore"`
+	// Started: the machine was about to be started, or was.
+	Started bool `json:"started"`
 }
 
 // ErrNoBackup is wrapped by the errors of Store.Latest and Store.Get.

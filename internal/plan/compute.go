@@ -139,10 +139,10 @@ func (d *draft) wantedByTheBMC() {
 	switch {
 	case phase == bmc.PhasePost && m == bmc.ImageMatch:
 		d.await("its firmware is starting it")
-	case m == bmc.ImageMatch && d.armed() && phase == bmc.PhaseOS:
+	case m == bmc.ImageMatch && d.unused() && phase == bmc.PhaseOS:
 		d.driftRunning("something started before the virtual CD was armed")
 		d.cycle("the virtual CD is armed and was not booted yet")
-	case m == bmc.ImageMatch && d.armed():
+	case m == bmc.ImageMatch && d.unused():
 		d.await("the virtual CD is armed, and the machine may be starting from it")
 	case m == bmc.ImageMatch:
 		d.proof = ProofBMC
@@ -186,6 +186,15 @@ func (d *draft) mayRunFromMedia() bool {
 
 // noImage plans a node that shall have nothing mounted.
 func (d *draft) noImage() {
+	note := d.facts.Overlay.Reboot
+	if note != nil && note.Image == site.NoImage && !note.Started && d.facts.BMC.Power == bmc.PowerOff {
+		if m := d.facts.BMC.Media; m.Access != bmc.AccessDisabled && m.Compare("") != bmc.ImageEmpty {
+			d.eject("nothing shall be mounted")
+		}
+		d.drift("power", "on", "off")
+		d.step(PowerOn{}, "a run that was cut off at "+stamp(note.At)+" had switched it off")
+		return
+	}
 	if m := d.facts.BMC.Media; m.Access == bmc.AccessDisabled || m.Compare("") == bmc.ImageEmpty {
 		return
 	}
@@ -222,7 +231,8 @@ func (d *draft) cycle(because string) {
 	if on && !d.saveFirst(because) {
 		return
 	}
-	inPlace := on && !d.facts.BMC.Can(bmc.ForceOff) && !d.facts.BMC.Can(bmc.GracefulShutdown)
+	canOff := d.facts.BMC.Can(bmc.ForceOff) || d.facts.BMC.Can(bmc.GracefulShutdown)
+	inPlace := on && !(canOff && d.facts.BMC.Can(bmc.PowerUp))
 	if on && !inPlace {
 		d.powerOff(because)
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -59,7 +60,7 @@ func (d *draft) drift(field, want, got string) {
 }
 
 func (d *draft) driftMedia() {
-	if d.media() == bmc.ImageMatch {
+	if d.media() == bmc.ImageMatch || slices.ContainsFunc(d.drifts, func(x Drift) bool { return x.Field == "image" }) {
 		return
 	}
 	got := d.facts.BMC.Media.Image
@@ -123,6 +124,10 @@ func (d *draft) media() bmc.ImageState {
 
 func (d *draft) armed() bool { return Armed(d.facts) }
 
+// unused reports whether a one-time boot of the virtual CD is still to come. A
+// continuous override is never used up, and so says nothing.
+func (d *draft) unused() bool { return d.armed() && d.facts.BMC.Boot.Enabled == "Once" }
+
 // Armed reports whether the node's next boot will use the virtual CD.
 func Armed(f Facts) bool { return f.BMC.Boot.Armed(f.Profile.BootTargets) }
 
@@ -168,7 +173,7 @@ func (d *draft) mountable() bool {
 
 // startable checks that the BMC offers a way to start the machine.
 func (d *draft) startable() bool {
-	if d.facts.BMC.Can(bmc.PowerUp) || d.facts.BMC.Can(bmc.Restart) {
+	if d.facts.BMC.Can(bmc.PowerUp) || d.facts.BMC.Power != bmc.PowerOff && d.facts.BMC.Can(bmc.Restart) {
 		return true
 	}
 	d.fail(&bmc.Error{
@@ -186,6 +191,10 @@ func (d *draft) saveFirst(because string) bool {
 		return d.saveWhatCannotBeSeen()
 	}
 	switch {
+	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil && d.owed() && !d.accept:
+		r := d.facts.Overlay.Reboot
+		d.block(bmc.KindOverlay, fmt.Errorf("backup %s, made before a run that was cut off, was never put back, and it runs another boot now", r.Restore),
+			fmt.Sprintf("put it back with `livecd-sync restore %s --from %s`, or give it up with --accept-data-loss=%s", d.node.Name, r.Restore, d.node.Name))
 	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil:
 		d.step(BackupOverlay{Purpose: ForReset, Store: d.node.Overlay.Store, MayFail: d.accept},
 			because+", and its overlay ends with it")
@@ -218,11 +227,12 @@ func (d *draft) saveWhatCannotBeSeen() bool {
 
 // savedJustNow reports whether a run that was cut off less than a boot's time
 // ago had come to the point of ending what the node ran. It leaves its note only
-// once everything worth saving was saved. The image is not mounted yet, so that
-// run has not started the machine.
+// once everything worth saving was saved, and marks it before it starts the
+// machine.
 func (d *draft) savedJustNow() bool {
 	r := d.facts.Overlay.Reboot
-	return r != nil && r.Image == d.node.Image && d.media() != bmc.ImageMatch && d.at.Sub(r.At) < d.node.Boot.Within
+	return r != nil && !r.Started && (r.Backup != "" || r.BootID != "") && r.Image == d.node.Image &&
+		d.media() != bmc.ImageMatch && d.at.Sub(r.At) < d.node.Boot.Within
 }
 
 // leftOver reports whether a run that was cut off after its reset still has a
@@ -232,19 +242,44 @@ func (d *draft) leftOver() bool {
 	if r == nil || r.Restore == "" || r.Image != d.node.Image || !d.restores() || d.facts.Overlay.Err != nil {
 		return false
 	}
-	h, live := d.facts.Host.(HostLive)
-	return !live || (h.BootID != r.BootID && h.Restored != r.Restore)
+	return d.owed()
 }
+
+// owed reports whether the backup that a note speaks of was not put back: not
+// onto this boot, and not onto a boot that has been backed up or restored since.
+func (d *draft) owed() bool {
+	r, latest := d.facts.Overlay.Reboot, d.facts.Overlay.Latest
+	if r == nil || r.Restore == "" {
+		return false
+	}
+	h, live := d.facts.Host.(HostLive)
+	if !live {
+		return true
+	}
+	return h.BootID != r.BootID && h.Restored == "" && (latest == nil || latest.BootID != h.BootID)
+}
+
+// owedFor is how long a restore that is owed may be done without asking: after
+// that, what the node holds may be worth more.
+const owedFor = 24 * time.Hour
 
 func (d *draft) restores() bool {
 	return d.node.OverlayManaged() && d.node.Overlay.Restore != site.RestoreNone
 }
 
 func (d *draft) restoreLeftOver() {
+	if d.facts.Overlay.Err != nil {
+		d.note("its store cannot be read: %v", d.facts.Overlay.Err)
+	}
 	if !d.leftOver() {
 		return
 	}
 	r := d.facts.Overlay.Reboot
+	if d.at.Sub(r.At) > owedFor {
+		d.note("a run at %s was cut off before it restored backup %s; that is too long ago to do it unasked: livecd-sync restore %s --from %s",
+			stamp(r.At), r.Restore, d.node.Name, r.Restore)
+		return
+	}
 	d.drift("overlay", "backup "+r.Restore, "not restored")
 	d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
 }

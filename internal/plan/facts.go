@@ -86,4 +86,5 @@ type Reboot struct {
 	Image   string // the image that was to be booted
 	Backup  string // the backup made of that boot; "" if none was
 	Restore string // the backup to restore afterwards; "" if none
+	Started bool   // the machine was about to be started, or was
 }

@@ -203,6 +203,15 @@ func (d Document) Stale(now plan.Plan) []string {
 		byName[n.Name] = n
 	}
 	var why []string
+	planned := make(map[string]bool, len(d.Nodes))
+	for _, n := range d.Nodes {
+		planned[n.Name] = true
+	}
+	for _, n := range fresh.Nodes {
+		if !planned[n.Name] {
+			why = append(why, n.Name+": the plan does not speak of it")
+		}
+	}
 	for _, n := range d.Nodes {
 		f, ok := byName[n.Name]
 		switch {

@@ -34,7 +34,7 @@ func (k *Keeper) Get(ctx context.Context, ref site.SecretRef) (bmc.Secret, error
 	}
 	k.mu.Lock() // held while fetching, so that a command that asks is run once
 	defer k.mu.Unlock()
-	id := fmt.Sprintf("%q", ref)
+	id := Key(ref)
 	if s, ok := k.have[id]; ok {
 		return s, nil
 	}
@@ -51,6 +51,11 @@ func (k *Keeper) Get(ctx context.Context, ref site.SecretRef) (bmc.Secret, error
 	}
 	k.have[id] = bmc.Secret(value)
 	return bmc.Secret(value), nil
+}
+
+// Key tells secrets apart: two references with one key point to one secret.
+func Key(ref site.SecretRef) string {
+	return fmt.Sprintf("%q %q %q", ref.Env, ref.File, ref.Command)
 }
 
 func fetch(ctx context.Context, ref site.SecretRef) (string, error) {

@@ -51,6 +51,17 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// Two commands that differ in an argument have two secrets.
+func TestGetTellsCommandsApart(t *testing.T) {
+	var k Keeper
+	for _, want := range []string{"one", "two"} {
+		got, err := k.Get(t.Context(), site.SecretRef{Command: []string{"echo", want}})
+		if err != nil || got.Reveal() != want {
+			t.Errorf("got %q, %v; want %s", got.Reveal(), err, want)
+		}
+	}
+}
+
 // A command is run once, however many nodes share it.
 func TestGetRunsACommandOnce(t *testing.T) {
 	count := filepath.Join(t.TempDir(), "count")

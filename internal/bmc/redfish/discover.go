@@ -42,7 +42,8 @@ func (c *Client) Observe(ctx context.Context) (bmc.State, error) {
 
 // ObserveSystem implements bmc.Observer.
 func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
-	if c.tree == nil || c.media == nil {
+	// What arms a medium itself is read with the medium.
+	if c.tree == nil || c.media == nil || c.tree.profile.Boot == bootOEM {
 		return c.Observe(ctx)
 	}
 	sys, err := c.readSystem(ctx, c.tree.system)

@@ -210,7 +210,7 @@ func phaseOf(power bmc.Power, s systemDoc) bmc.Phase {
 			continue
 		}
 		switch b.PostState.v {
-		case "Reset", "InPost", "InPostDiscoveryStart", "InPostDiscoveryComplete":
+		case "PowerOff", "Reset", "InPost", "InPostDiscoveryStart", "InPostDiscoveryComplete":
 			return bmc.PhasePost
 		case "FinishedPost":
 			return bmc.PhaseOS
