@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -214,38 +213,18 @@ func TestStopDuringBoot(t *testing.T) {
 // nodes than allowed are down at once.
 func TestManyNodes(t *testing.T) {
 	const count = 6
-	worlds := map[string]*world{}
-	s := &site.Site{Images: map[string]site.Image{"new": {Name: "new", URL: newImage}}}
-	o := plan.Observed{At: time.Now(), Nodes: map[string]plan.Facts{}}
-	for i := range count {
-		w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: bmcsim.Behaviour{NoLicence: i == 0}})
-		w.node.Name = fmt.Sprintf("n%d", i)
-		worlds[w.node.Name] = w
-		s.Nodes = append(s.Nodes, w.node)
-		o.Images = w.images()
-		state, err := w.machine.Client().Observe(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Nodes[w.node.Name] = w.beside(t.Context(), nil, w.node, state)
-	}
+	worlds, s, o, r := fleet(t, count, bmcsim.Behaviour{})
+	worlds["n0"].machine.SetBehaviour(bmcsim.Behaviour{NoLicence: true})
 	most, down := 0, map[string]bool{}
-	r := &Runner{
-		Dial: func(_ context.Context, n site.Node) (bmc.Client, error) { return worlds[n.Name].machine.Client(), nil },
-		Host: func(ctx context.Context, n site.Node) (plan.Host, error) { return worlds[n.Name].host(ctx, n) },
-		Beside: func(ctx context.Context, s *site.Site, n site.Node, st bmc.State) plan.Facts {
-			return worlds[n.Name].beside(ctx, s, n, st)
-		},
-		Overlays: byNode{worlds}, Images: o.Images, Clock: bmc.SystemClock{}, Timing: fast, MaxDown: 2,
-		Emit: func(e Event) {
-			switch {
-			case e.Action != nil && e.Action.Name() == "power-off" && e.Phase == Started:
-				down[e.Node] = true
-			case e.Action == nil:
-				delete(down, e.Node)
-			}
-			most = max(most, len(down))
-		},
+	r.MaxDown = 2
+	r.Emit = func(e Event) {
+		switch {
+		case e.Action != nil && e.Action.Name() == "power-off" && e.Phase == Started:
+			down[e.Node] = true
+		case e.Action == nil:
+			delete(down, e.Node)
+		}
+		most = max(most, len(down))
 	}
 	res := r.Run(t.Context(), nil, s, plan.Compute(s, o, nil))
 	for i, n := range res.Nodes {
@@ -255,6 +234,18 @@ func TestManyNodes(t *testing.T) {
 	}
 	if most != 2 {
 		t.Errorf("%d nodes were down at once, 2 were allowed", most)
+	}
+}
+
+// fleetRunner runs plans of all the worlds' nodes.
+func fleetRunner(worlds map[string]*world, o plan.Observed) *Runner {
+	return &Runner{
+		Dial: func(_ context.Context, n site.Node) (bmc.Client, error) { return worlds[n.Name].machine.Client(), nil },
+		Host: func(ctx context.Context, n site.Node) (plan.Host, error) { return worlds[n.Name].host(ctx, n) },
+		Beside: func(ctx context.Context, s *site.Site, n site.Node, st bmc.State) plan.Facts {
+			return worlds[n.Name].beside(ctx, s, n, st)
+		},
+		Overlays: byNode{worlds}, Images: o.Images, Clock: bmc.SystemClock{}, Timing: fast,
 	}
 }
 

@@ -60,7 +60,7 @@ func (r remote) part(resp *http.Response) (head, error) {
 		err = fmt.Errorf("bytes from %d on were asked for, the server sends those from %d on", DescriptorOffset, first)
 	}
 	if err != nil {
-		return head{}, r.fail(err, "serve the image by a web server that answers range requests, or let livecd-sync serve it (file:)")
+		return head{}, r.fail(err, "serve the image by a web server that answers range requests")
 	}
 	sector, err := r.read(resp, SectorSize)
 	return head{sector: sector, size: size, ranges: true}, err

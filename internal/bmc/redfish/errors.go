@@ -125,9 +125,9 @@ func hintFor(kind bmc.Kind, status int) string {
 	case bmc.KindLicence:
 		return "install the BMC's licence for remote media (iLO Advanced, SFT-OOB-LIC and the like)"
 	case bmc.KindUnsupported:
-		return "run livecd-sync doctor on this node to see what its BMC can do"
+		return "see with -v what its BMC was asked; README.md says which BMCs work"
 	case bmc.KindURL:
-		return "the BMC takes no such URL; run livecd-sync doctor on this node for what it takes"
+		return "the BMC takes no such URL; serve the image under a plain one: http://HOST/iso/NAME.iso"
 	case bmc.KindMedia:
 		return "check from the BMC's network that the image can be fetched, and that nothing else is mounted"
 	case bmc.KindTimeout:

@@ -111,7 +111,7 @@ func (a *authentication) hint() string {
 	if len(a.used) == 0 {
 		return "set ssh.identity or ssh.password, or start an ssh agent"
 	}
-	return "see ssh.identity, ssh.password and ssh.user; a live system that was just booted may need its first login: livecd-sync console"
+	return "see ssh.identity, ssh.password and ssh.user; a live system that was just booted may need its first login, on its console"
 }
 
 // isAuthError tells a refused login; x/crypto has no type for it. Message 51 is

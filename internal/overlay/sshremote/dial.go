@@ -168,7 +168,7 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 		e.Kind, e.Err, e.Hint = bmc.KindCancelled, context.Cause(ctx), "run the command again"
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		e.Kind, e.Err = bmc.KindTimeout, fmt.Errorf("no answer within %s", c.Timeout)
-		e.Hint = "see whether the node is up: livecd-sync status, livecd-sync console"
+		e.Hint = "see whether the node is up: livecd-sync status, and its console"
 	case below:
 		e.Kind = bmc.KindUnreachable
 		e.Hint = "see whether the node is up, and ssh.address in the site file"

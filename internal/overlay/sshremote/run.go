@@ -50,7 +50,7 @@ func (c *Conn) Run(ctx context.Context, command overlay.Command) error {
 // ended is the error of a command without an exit status.
 func (c *Conn) ended(ctx context.Context, err error) error {
 	e := &bmc.Error{Op: "run a script on " + c.config.address(), Kind: bmc.KindSSH, Err: err}
-	e.Hint = "see whether the node is up: livecd-sync status, livecd-sync console"
+	e.Hint = "see whether the node is up: livecd-sync status, and its console"
 	cause := c.givenUp()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -86,7 +86,7 @@ func (c *Conn) status(ctx context.Context, err error, tail *tail) error {
 		return &bmc.Error{
 			Op: "ssh to " + c.config.address(), Kind: bmc.KindAuth,
 			Err:  fmt.Errorf("the password of %s has to be changed before anything else: %s", c.config.User, said),
-			Hint: "make the first login on the console: livecd-sync console, or set console.login in the site file",
+			Hint: "make the first login on its console by hand",
 		}
 	}
 	return &overlay.ExitError{Status: exit.ExitStatus(), Signal: exit.Signal(), Stderr: said}

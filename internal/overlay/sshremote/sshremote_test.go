@@ -379,7 +379,7 @@ func TestPassword(t *testing.T) {
 
 	s = start(t, line+":0:0:99999:7:::")
 	err = s.dial(t, s.config).Run(t.Context(), overlay.Command{Script: "true"})
-	failure(t, err, bmc.KindAuth, "has to be changed", "livecd-sync console")
+	failure(t, err, bmc.KindAuth, "has to be changed", "console")
 }
 
 func TestUnreachable(t *testing.T) {

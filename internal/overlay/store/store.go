@@ -93,7 +93,7 @@ func (d *directory) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Err = errors.New("the store is full")
-		e.Hint = "make room, or lower overlay.keep and run: livecd-sync backups prune"
+		e.Hint = "make room; backups that are no longer needed may be removed by hand, a directory each"
 	case errors.Is(err, syscall.EROFS):
 		e.Err = errors.New("the store is mounted read-only")
 		e.Hint = "remount it for writing, or name another store"

@@ -39,7 +39,7 @@ func fileError(path string, err error) Error {
 	e := Error{Pos: Pos{File: path}, cause: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.Message, e.Hint = "there is no such file", "name the site file with --file, or make one with livecd-sync init"
+		e.Message, e.Hint = "there is no such file", "name the site file with --file, or try one made by livecd-sync sim"
 	case errors.Is(err, fs.ErrPermission):
 		e.Message, e.Hint = "this file may not be read", "run as a user who may read it"
 	default:

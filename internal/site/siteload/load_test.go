@@ -240,8 +240,8 @@ site.yaml:4:57: nodes.n1.ssh.identity: there is no home directory for ~/ to stan
 func TestBytes(t *testing.T) {
 	deep := strings.Repeat("[", 100) + strings.Repeat("]", 100)
 	for _, tc := range []struct{ name, data, want string }{
-		{"empty", "", "1:1: this file is empty; write a site file, for example with livecd-sync init"},
-		{"comment", "# nothing\n", "1:1: this file is empty; write a site file, for example with livecd-sync init"},
+		{"empty", "", "1:1: this file is empty; write a site file; examples/site.yaml is one to start from"},
+		{"comment", "# nothing\n", "1:1: this file is empty; write a site file; examples/site.yaml is one to start from"},
 		{"latin1", "site: \"b\xe4\"\n", "1:9: the byte 0xe4 is not UTF-8; save the file as UTF-8"},
 		{"utf16", "\xff\xfes\x00i\x00", "1:1: the byte 0xff is not UTF-8; save the file as UTF-8"},
 		{"nul", "site: a\nb: \x00\n", "2:4: the control character U+0000 has no place in a site file; remove it"},
@@ -328,7 +328,7 @@ func TestLoadErrors(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "site.yaml")
 	_, err := siteload.Load(missing)
-	want := missing + ": there is no such file; name the site file with --file, or make one with livecd-sync init"
+	want := missing + ": there is no such file; name the site file with --file, or try one made by livecd-sync sim"
 	if err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -76,7 +76,7 @@ func (f *file) parseYAML(data []byte) *yaml.Node {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := decodeYAML(dec)
 	if errors.Is(err, io.EOF) {
-		f.failAt(1, 1, "", "this file is empty", "write a site file, for example with livecd-sync init")
+		f.failAt(1, 1, "", "this file is empty", "write a site file; examples/site.yaml is one to start from")
 		return nil
 	}
 	if err != nil {
