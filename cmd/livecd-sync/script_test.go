@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sim": cmdSim, "behave": cmdBehave, "fault": cmdFault, "power": cmdPower, "mount": cmdMount,
-			"disk-boot": cmdDiskBoot, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
+			"disk-boot": cmdDiskBoot, "up": cmdUp, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
 			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
 			"status": cmdStatus, "count": cmdCount, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
 		},
@@ -184,6 +184,13 @@ func cmdDiskBoot(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	ts.Check(simNode(ts, args[0]).DiskBoot(ctx))
+}
+
+// up NODE waits until the node runs something.
+func cmdUp(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	ts.Check(simNode(ts, args[0]).Await(ctx, func(s sim.Status) bool { return s.Running != "" }))
 }
 
 // overlay NODE FILE CONTENT writes a file on the running node.
