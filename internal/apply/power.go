@@ -113,7 +113,7 @@ func (w *work) readyToBoot(ctx context.Context, c bmc.Client) error {
 	if err != nil {
 		return err
 	}
-	why := ""
+	var why string
 	switch armed := plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}); {
 	case !armed:
 		why = "its boot override is no longer set"

@@ -197,7 +197,8 @@ func (w *work) takePlace(ctx context.Context) error {
 	defer done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(w.full, cancel)()
+	unwatch := context.AfterFunc(w.full, cancel)
+	defer unwatch()
 	err := w.down.Acquire(ctx, 1)
 	switch {
 	case w.full.Err() != nil:
@@ -244,6 +245,8 @@ func (w *work) boots() bool {
 		switch s.Action.(type) {
 		case plan.PowerOn, plan.Reset:
 			return true
+		case plan.AwaitBoot, plan.BackupOverlay, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
+			plan.PowerOff, plan.RestoreOverlay, plan.SetBootOnce:
 		}
 	}
 	return false
