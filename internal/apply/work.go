@@ -197,7 +197,7 @@ func (w *work) takePlace(ctx context.Context) error {
 	defer done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	unwatch := context.AfterFunc(w.full, cancel)
+	unwatch := context.AfterFunc(w.full, cancel) //nolint:contextcheck // it is the run that has no place left, not the node
 	defer unwatch()
 	err := w.down.Acquire(ctx, 1)
 	switch {
