@@ -200,7 +200,7 @@ func TestStoreFull(t *testing.T) {
 		dir := mountTmpfs(t, size)
 		s := openStore(t, dir)
 		_, err := overlay.Backup(t.Context(), sends(pack(t, 4<<20), "", nil), s, request(overlay.PurposeReset))
-		if bmc.KindOf(err) != bmc.KindOverlay || !strings.Contains(fmt.Sprint(err), "full") || !strings.Contains(bmc.HintOf(err), "prune") {
+		if bmc.KindOf(err) != bmc.KindOverlay || !strings.Contains(fmt.Sprint(err), "full") || !strings.Contains(bmc.HintOf(err), "make room") {
 			t.Errorf("%s: %v", size, err)
 		}
 		if files := stored(t, dir); len(files) > 1 {
