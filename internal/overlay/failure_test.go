@@ -185,11 +185,11 @@ func TestFlippedBits(t *testing.T) {
 func mountTmpfs(t *testing.T, options string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("a file system of a given size needs root")
+		unable(t, "a file system of a given size needs root")
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		t.Skipf("mount is refused: %v", err)
+		unable(t, "mount is refused: "+err.Error())
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
 	return dir

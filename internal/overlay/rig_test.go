@@ -36,16 +36,20 @@ type machine struct {
 	boots  int
 }
 
+// unable skips a test that cannot be run here; under CI that is a failure.
+func unable(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // newMachine makes a machine, or skips the test and says why. Under CI it is an
 // error not to be able to.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	unable := func(why string) {
-		if os.Getenv("CI") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	unable := func(why string) { unable(t, why) }
 	if os.Geteuid() != 0 {
 		unable("a real overlay mount needs root")
 	}
