@@ -13,7 +13,7 @@ import (
 // record names.
 func TestClearCutShort(t *testing.T) {
 	if _, err := exec.LookPath("xargs"); err != nil {
-		unable(t, err.Error())
+		t.Fatal(err) // part of every system that the tests are for
 	}
 	const list = "x./var/lib/gone//\x00f./var/lib/file//\x00"
 	for end := range len(list) {
