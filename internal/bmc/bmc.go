@@ -14,6 +14,9 @@ type Observer interface {
 	// gives the media as it was last read: one request for a wait that does not
 	// turn on media. Before the first Observe it is Observe.
 	ObserveSystem(ctx context.Context) (State, error)
+	// ObserveMedia reads the CD slot alone, for a wait that turns on nothing
+	// else. Before the first Observe it asks all that Observe asks.
+	ObserveMedia(ctx context.Context) (Media, error)
 }
 
 // An Actuator changes a machine through its BMC. Every method returns once the

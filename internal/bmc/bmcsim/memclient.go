@@ -65,6 +65,24 @@ func (c *memClient) ObserveSystem(ctx context.Context) (bmc.State, error) {
 	return c.m.state(v), nil
 }
 
+// ObserveMedia reads the CD slot alone.
+func (c *memClient) ObserveMedia(ctx context.Context) (bmc.Media, error) {
+	if c.last == nil || !c.last.listed {
+		s, err := c.Observe(ctx)
+		return s.Media, err
+	}
+	var v view
+	err := c.ask(ctx, "observe", http.MethodGet, c.m.kind.slotPath(), func() error {
+		v = c.m.view()
+		return nil
+	})
+	if err != nil {
+		return bmc.Media{}, err
+	}
+	c.last.media, c.last.listed = v.media, v.listed
+	return c.m.state(v).Media, nil
+}
+
 func (m *Machine) observedPaths() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

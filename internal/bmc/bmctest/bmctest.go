@@ -77,6 +77,7 @@ var cases = []struct {
 }{
 	{"observe a fresh machine", nil, (*suite).observeFresh},
 	{"observe sends reads only", func(h Harness) bool { return h.Methods != nil }, (*suite).observeReadsOnly},
+	{"observe the media alone", func(h Harness) bool { return h.SetMounted != nil }, (*suite).observeMedia},
 	{"observe the system alone", func(h Harness) bool { return h.SetPower != nil }, (*suite).observeSystem},
 	{"insert shows as a match", nil, (*suite).insertMatches},
 	{"insert into a full drive is an error of kind media", nil, (*suite).insertFull},

@@ -65,6 +65,22 @@ func (s *suite) observeSystem() {
 	}
 }
 
+func (s *suite) observeMedia() {
+	m, err := s.c.ObserveMedia(s.Context())
+	s.ok("observe the media at first", err)
+	if first := s.observe().Media; m != first {
+		s.Errorf("media %+v, want what Observe says, %+v", m, first)
+	}
+	s.h.SetMounted(s.h.Images[0])
+	var last bmc.Media
+	s.wait("the image", func() bool {
+		last, err = s.c.ObserveMedia(s.Context())
+		s.ok("observe the media", err)
+		is := last.Compare(s.h.Images[0])
+		return is == bmc.ImageMatch || is == bmc.ImageUnnamed
+	}, func() any { return last })
+}
+
 func (s *suite) insertMatches() {
 	s.insert(s.h.Images[0])
 	if got := s.h.Mounted(); got != s.h.Images[0] {

@@ -61,6 +61,23 @@ func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
 	return c.state(c.tree, sys, boot)
 }
 
+// ObserveMedia implements bmc.Observer.
+func (c *Client) ObserveMedia(ctx context.Context) (bmc.Media, error) {
+	if c.tree != nil {
+		m, err := c.observeMedia(ctx, c.tree)
+		if err == nil {
+			c.media = &m
+			c.topology.store(c.tree)
+		}
+		if !gone(err) {
+			return m, err
+		}
+		c.forget()
+	}
+	s, err := c.observeCold(ctx)
+	return s.Media, err
+}
+
 func (c *Client) forget() {
 	c.tree, c.media = nil, nil
 	c.topology.store(nil)
