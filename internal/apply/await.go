@@ -17,7 +17,11 @@ func (w *work) awaitBoot(ctx context.Context, a plan.AwaitBoot) (string, error) 
 	ctx, done := w.interruptible(ctx)
 	defer done()
 	var how string
-	err := w.until(ctx, a.Within, func(ctx context.Context) error {
+	var lag time.Duration
+	if w.started {
+		lag = w.timing.Lag
+	}
+	err := w.until(ctx, lag, a.Within, func(ctx context.Context) error {
 		var err error
 		how, err = w.lookAtBoot(ctx, a)
 		return err
@@ -102,34 +106,50 @@ func (w *work) silentBoot(ctx context.Context, a plan.AwaitBoot, sshErr error) e
 	return w.booting(a, "it does not answer over ssh: "+sshErr.Error())
 }
 
-// lostBoot is the error of a boot that cannot come to anything any more.
+// lostBoot is the error of a boot that cannot come to anything any more. One
+// look does not show that: in passing, a machine that restarts may be shown as
+// off, and a drive as empty.
 func (w *work) lostBoot(a plan.AwaitBoot, s bmc.State) error {
-	switch {
+	var why string
+	switch is := s.Media.Compare(w.imageURL(a)); {
 	case s.Power == bmc.PowerOff:
-		return w.wrongBoot(a, "the machine went off while it was booting")
-	case s.Media.Compare(w.imageURL(a)) == bmc.ImageStale, s.Media.Compare(w.imageURL(a)) == bmc.ImageEmpty:
-		return w.wrongBoot(a, "its BMC lost the image while the machine was starting: it shows "+shown(s.Media))
+		why = "the machine went off while it was booting"
+	case is == bmc.ImageStale, is == bmc.ImageEmpty:
+		why = "its BMC lost the image while the machine was starting: it shows " + shown(s.Media)
+	default:
+		w.lostSince = time.Time{}
+		return nil
 	}
-	return nil
+	now := w.Clock.Now()
+	if w.lostSince.IsZero() {
+		w.lostSince = now
+	}
+	if now.Sub(w.lostSince) < w.timing.Stale {
+		return w.booting(a, why)
+	}
+	return w.wrongBoot(a, why)
 }
 
 // bootByTheBMC judges by the BMC alone: the override was used up, firmware has
 // handed over or does not tell, and the image is still there.
 func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, error) {
-	s, err := w.system(ctx)
+	c, err := w.bmc(ctx)
 	if err != nil {
 		return "", err
 	}
-	armed := s.Boot.Enabled == "Once" && plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile})
+	s, err := c.ObserveSystem(ctx)
+	if err != nil {
+		return "", err
+	}
 	switch {
 	case s.Power == bmc.PowerOff:
 		return "", w.lostBoot(a, s)
-	case armed:
+	case s.Boot.Enabled == "Once" && w.showsArmed(s):
 		return "", w.booting(a, "its BMC still shows the boot override as unused")
 	case s.Phase == bmc.PhasePost:
 		return "", w.booting(a, "its firmware is still starting it")
 	}
-	if s, err = w.state(ctx); err != nil {
+	if s.Media, err = c.ObserveMedia(ctx); err != nil {
 		return "", err
 	}
 	if lost := w.lostBoot(a, s); lost != nil {

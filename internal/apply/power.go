@@ -16,8 +16,10 @@ func (w *work) powerOff(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s, err := c.ObserveSystem(ctx)
-	if err != nil {
+	var s bmc.State
+	if w.seen != nil {
+		s = *w.seen
+	} else if s, err = c.ObserveSystem(ctx); err != nil {
 		return "", err
 	}
 	how := "was off already"
@@ -27,7 +29,7 @@ func (w *work) powerOff(ctx context.Context) (string, error) {
 		}
 	}
 	if err := w.Clock.Sleep(ctx, w.timing.OffSettle); err != nil {
-		return "", cancelled(err)
+		return "", interrupted(err)
 	}
 	// A machine that restarts instead of going down is off for a moment only.
 	if s, err = c.ObserveSystem(ctx); err != nil {
@@ -46,7 +48,7 @@ func (w *work) bringDown(ctx context.Context, c bmc.Client, s bmc.State) (string
 	if s.Can(bmc.GracefulShutdown) {
 		err := c.Reset(ctx, bmc.GracefulShutdown)
 		if err == nil || !definite(err) {
-			err = w.untilPower(ctx, c, bmc.PowerOff, w.timing.Shutdown)
+			err = w.untilPower(ctx, c, bmc.PowerOff, w.timing.Lag, w.timing.Shutdown)
 		}
 		if err == nil {
 			return "shut down when asked", nil
@@ -58,7 +60,7 @@ func (w *work) bringDown(ctx context.Context, c bmc.Client, s bmc.State) (string
 	if err := c.Reset(ctx, bmc.ForceOff); definite(err) {
 		return "", err
 	}
-	return "switched off by force", w.untilPower(ctx, c, bmc.PowerOff, w.timing.Power)
+	return "switched off by force", w.untilPower(ctx, c, bmc.PowerOff, 0, w.timing.Power)
 }
 
 // hopeless reports whether asking in another way cannot help either.
@@ -71,8 +73,8 @@ func hopeless(err error) bool {
 	}
 }
 
-func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, limit time.Duration) error {
-	return w.until(ctx, limit, func(ctx context.Context) error {
+func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, lag, limit time.Duration) error {
+	return w.until(ctx, lag, limit, func(ctx context.Context) error {
 		s, err := c.ObserveSystem(ctx)
 		if err == nil && s.Power != want {
 			err = w.notShown(fmt.Sprintf("its BMC took the request, but its power is %q, not %q", s.Power, want))
@@ -95,7 +97,7 @@ func (w *work) powerOn(ctx context.Context) error {
 		return err
 	}
 	resetErr := c.Reset(ctx, bmc.PowerUp)
-	err = w.untilPower(ctx, c, bmc.PowerOn, w.timing.Power)
+	err = w.untilPower(ctx, c, bmc.PowerOn, 0, w.timing.Power)
 	if err != nil && definite(resetErr) {
 		return resetErr
 	}
@@ -106,26 +108,42 @@ func (w *work) powerOn(ctx context.Context) error {
 // did not mount and arm it itself a moment ago.
 func (w *work) readyToBoot(ctx context.Context, c bmc.Client) error {
 	url := w.site.Images[w.node.Image].URL
-	if w.armed && w.inserted || url == "" {
+	if url == "" {
 		return nil
 	}
-	s, err := c.Observe(ctx)
+	if !w.armed {
+		s, err := c.ObserveSystem(ctx)
+		if err != nil {
+			return err
+		}
+		if !w.showsArmed(s) {
+			return wouldBootDisk("its boot override is no longer set")
+		}
+	}
+	if w.inserted {
+		return nil
+	}
+	m, err := c.ObserveMedia(ctx)
 	if err != nil {
 		return err
 	}
-	var why string
-	switch armed := plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}); {
-	case !armed:
-		why = "its boot override is no longer set"
-	case s.Media.Compare(url) != bmc.ImageMatch && s.Media.Compare(url) != bmc.ImageUnnamed:
-		why = "the image is no longer in its drive: its BMC shows " + shown(s.Media)
-	default:
-		return nil
+	if is := m.Compare(url); is != bmc.ImageMatch && is != bmc.ImageUnnamed {
+		return wouldBootDisk("the image is no longer in its drive: its BMC shows " + shown(m))
 	}
+	_, err = w.settle(ctx) // a run that was cut off may have mounted it a moment ago
+	return err
+}
+
+func wouldBootDisk(why string) error {
 	return &bmc.Error{
 		Kind: bmc.KindCancelled, Err: errors.New(why + "; it was not started, for it would boot its disk"),
 		Hint: "run apply again",
 	}
+}
+
+// showsArmed reports whether a BMC that says s will boot the virtual CD next.
+func (w *work) showsArmed(s bmc.State) bool {
+	return plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile})
 }
 
 // restart restarts the machine in place, once. Nothing shows at once whether it
@@ -133,6 +151,9 @@ func (w *work) readyToBoot(ctx context.Context, c bmc.Client) error {
 func (w *work) restart(ctx context.Context) error {
 	c, err := w.bmc(ctx)
 	if err != nil {
+		return err
+	}
+	if err := w.readyToBoot(ctx, c); err != nil {
 		return err
 	}
 	if err := w.starting(ctx); err != nil {

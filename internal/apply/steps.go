@@ -78,9 +78,9 @@ func (w *work) enableMedia(ctx context.Context) error {
 	if err := c.EnableMedia(ctx); definite(err) {
 		return err
 	}
-	return w.until(ctx, w.timing.Enable, func(ctx context.Context) error {
-		s, err := c.Observe(ctx)
-		if err == nil && s.Media.Access != bmc.AccessReady {
+	return w.until(ctx, 0, w.timing.Enable, func(ctx context.Context) error {
+		m, err := c.ObserveMedia(ctx)
+		if err == nil && m.Access != bmc.AccessReady {
 			err = w.notShown("its BMC took the request to enable remote media, but shows no slot")
 		}
 		return err
@@ -94,12 +94,12 @@ func (w *work) ejectMedia(ctx context.Context) error {
 	}
 	ejectErr := c.EjectMedia(ctx)
 	begun := w.Clock.Now()
-	err = w.until(ctx, w.timing.Eject, func(ctx context.Context) error {
-		s, err := c.Observe(ctx)
+	err = w.until(ctx, 0, w.timing.Eject, func(ctx context.Context) error {
+		m, err := c.ObserveMedia(ctx)
 		if err != nil {
 			return err
 		}
-		switch s.Media.Compare("") {
+		switch m.Compare("") {
 		case bmc.ImageEmpty:
 			return nil
 		case bmc.ImageStale:
@@ -112,7 +112,7 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		if definite(ejectErr) {
 			return ejectErr
 		}
-		return w.notShown("its BMC took the request to eject, but still shows " + s.Media.Image)
+		return w.notShown("its BMC took the request to eject, but still shows " + m.Image)
 	})
 	return err
 }
@@ -124,12 +124,12 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 	}
 	insertErr := c.InsertMedia(ctx, a.URL)
 	begun := w.Clock.Now()
-	err = w.until(ctx, w.timing.Insert, func(ctx context.Context) error {
-		s, err := c.Observe(ctx)
+	err = w.until(ctx, 0, w.timing.Insert, func(ctx context.Context) error {
+		m, err := c.ObserveMedia(ctx)
 		if err != nil {
 			return err
 		}
-		switch s.Media.Compare(a.URL) {
+		switch m.Compare(a.URL) {
 		case bmc.ImageMatch, bmc.ImageUnnamed:
 			return nil
 		case bmc.ImageEmpty, bmc.ImageOther, bmc.ImageStale:
@@ -140,18 +140,27 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		if definite(insertErr) && !taken {
 			return insertErr
 		}
-		return w.notShown("its BMC was asked to mount it, but shows " + shown(s.Media) + lost(insertErr))
+		return w.notShown("its BMC was asked to mount it, but shows " + shown(m) + lost(insertErr))
 	})
 	if err != nil {
 		return "", err
 	}
 	w.inserted = true
-	settle := w.plan.Facts.Profile.Settle()
-	if settle == 0 {
+	return w.settle(ctx)
+}
+
+// settle waits for as long as this BMC needs between mounting an image and
+// booting it (vendors.md 9.1).
+func (w *work) settle(ctx context.Context) (string, error) {
+	d := w.plan.Facts.Profile.Settle()
+	if d == 0 {
 		return "", nil
 	}
-	w.event(Progress, fmt.Sprintf("mounted; this BMC needs %s before it can be booted from", settle), nil)
-	return fmt.Sprintf("settled for %s", settle), w.Clock.Sleep(ctx, settle)
+	w.progress(fmt.Sprintf("mounted; this BMC needs %s before it can be booted from", d))
+	if err := w.Clock.Sleep(ctx, d); err != nil {
+		return "", interrupted(err)
+	}
+	return fmt.Sprintf("settled for %s", d), nil
 }
 
 func (w *work) setBootOnce(ctx context.Context) error {
@@ -160,12 +169,12 @@ func (w *work) setBootOnce(ctx context.Context) error {
 		return err
 	}
 	setErr := c.SetBootOnce(ctx)
-	err = w.until(ctx, w.timing.Override, func(ctx context.Context) error {
+	err = w.until(ctx, 0, w.timing.Override, func(ctx context.Context) error {
 		s, err := c.ObserveSystem(ctx)
 		if err != nil {
 			return err
 		}
-		if plan.Armed(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile}) {
+		if w.showsArmed(s) {
 			return nil
 		}
 		if definite(setErr) {

@@ -8,6 +8,9 @@ type Timing struct {
 	// PollFirst is the first pause between two looks; each further one is 1.6
 	// times longer, up to PollMost.
 	PollFirst, PollMost time.Duration
+	// Lag is the pause before the first look at what cannot be there at once: a
+	// machine that was asked to shut down, or that was just started.
+	Lag time.Duration
 	// Shutdown is how long a machine may take to go down when asked; after that
 	// it is switched off.
 	Shutdown time.Duration
@@ -18,7 +21,8 @@ type Timing struct {
 	// Enable, Eject, Insert and Override bound the waits for a write to show.
 	Enable, Eject, Insert, Override time.Duration
 	// Stale is how long an ejected image may stay named before that is taken for
-	// what this BMC always does.
+	// what this BMC always does, and how long a machine that boots may show
+	// itself off, or without its image, before that is taken for the truth.
 	Stale time.Duration
 	// AskBMC is the pause between two looks at the BMC while the node is asked
 	// over ssh.
@@ -34,6 +38,7 @@ func (t Timing) orDefaults() Timing {
 	}{
 		{&t.PollFirst, 400 * time.Millisecond},
 		{&t.PollMost, 15 * time.Second},
+		{&t.Lag, 2 * time.Second},
 		{&t.Shutdown, time.Minute},
 		{&t.Power, 2 * time.Minute},
 		{&t.OffSettle, 2 * time.Second},

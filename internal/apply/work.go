@@ -31,6 +31,8 @@ type work struct {
 	step      int          // of the step that is running, from 0
 	atRisk    bool         // the check before the first disruptive step is done
 	asked     time.Time    // when the BMC was last asked during await-boot
+	lostSince time.Time    // since when it shows that the boot is lost; zero: it does not
+	seen      *bmc.State   // by the check just before the step that runs, or nil
 }
 
 func (w *work) bmc(ctx context.Context) (bmc.Client, error) {
@@ -76,14 +78,6 @@ func (w *work) state(ctx context.Context) (bmc.State, error) {
 	return c.Observe(ctx)
 }
 
-func (w *work) system(ctx context.Context) (bmc.State, error) {
-	c, err := w.bmc(ctx)
-	if err != nil {
-		return bmc.State{}, err
-	}
-	return c.ObserveSystem(ctx)
-}
-
 func (w *work) replan(f plan.Facts) plan.NodePlan {
 	one := *w.site
 	one.Nodes = []site.Node{w.node}
@@ -112,6 +106,7 @@ func (w *work) steps(ctx context.Context, results []StepResult) error {
 		begun := w.Clock.Now()
 		w.event(Started, "", nil)
 		detail, err := w.do(ctx, s.Action)
+		w.seen = nil
 		results[i] = StepResult{Outcome: OutcomeDone, Took: w.Clock.Now().Sub(begun), Err: err}
 		if err != nil {
 			results[i].Outcome = OutcomeFailed
@@ -147,7 +142,7 @@ func (w *work) beforeHarm(ctx context.Context, a plan.Action) error {
 	case savesFirst(fresh) && !w.saved(facts):
 		return noLonger("it runs a boot that this run has not backed up")
 	}
-	w.host = facts.Host
+	w.host, w.seen = facts.Host, &facts.BMC
 	w.atRisk = true
 	return w.leaveNote(ctx, facts)
 }
@@ -332,25 +327,38 @@ type notYet string
 
 func (e notYet) Error() string { return string(e) }
 
-// until looks until the look succeeds, with growing pauses, for at most limit.
-// A look's error other than a notYet ends the wait, unless the BMC was busy or
-// silent: that may pass.
-func (w *work) until(ctx context.Context, limit time.Duration, look func(context.Context) error) error {
+// until looks, first after lag, then with growing pauses, until the look
+// succeeds, for at most limit. A look's error other than a notYet ends the wait,
+// unless the BMC was busy or silent: that may pass. The error is a *bmc.Error.
+func (w *work) until(ctx context.Context, lag, limit time.Duration, look func(context.Context) error) error {
 	deadline := w.Clock.Now().Add(limit)
-	pause := w.timing.PollFirst
+	pause := max(lag*8/5, w.timing.PollFirst)
+	if lag > 0 {
+		if err := w.Clock.Sleep(ctx, lag); err != nil {
+			return interrupted(err)
+		}
+	}
 	for {
 		err := look(ctx)
-		if err == nil || !passes(err) || ctx.Err() != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return interrupted(err)
+		case err == nil || !passes(err):
 			return err
 		}
 		if !w.Clock.Now().Add(pause).Before(deadline) {
 			return err
 		}
 		if w.Clock.Sleep(ctx, pause) != nil {
-			return err
+			return interrupted(err)
 		}
 		pause = min(pause*8/5, w.timing.PollMost)
 	}
+}
+
+// interrupted is the end of a wait whose context ended.
+func interrupted(last error) error {
+	return cancelled(fmt.Errorf("interrupted while it was waited for: %w", last))
 }
 
 func isNotYet(err error) bool { _, ok := errors.AsType[notYet](err); return ok }

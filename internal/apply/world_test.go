@@ -213,7 +213,7 @@ func (w *world) plan(accept map[string]bool) plan.Plan {
 
 // fast are waits for a machine whose seconds are milliseconds.
 var fast = Timing{
-	PollFirst: time.Millisecond, PollMost: 10 * time.Millisecond, Shutdown: time.Second, Power: time.Second,
+	PollFirst: time.Millisecond, Lag: time.Millisecond, PollMost: 10 * time.Millisecond, Shutdown: time.Second, Power: time.Second,
 	OffSettle: time.Millisecond, Enable: time.Second, Eject: time.Second, Insert: time.Second, Override: time.Second,
 	Stale: 50 * time.Millisecond, AskBMC: 20 * time.Millisecond,
 }
