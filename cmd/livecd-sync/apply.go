@@ -54,6 +54,9 @@ func (a *app) apply(ctx context.Context, args []string, fl applyFlags) error {
 	if fl.maxFail < 0 {
 		return fmt.Errorf("--max-fail %d is no number of nodes; write 0 for never, or more", fl.maxFail)
 	}
+	if _, err := batchSize(fl.batch, 1); err != nil {
+		return err
+	}
 	t, p, err := a.plannedApply(ctx, args, fl)
 	if err != nil {
 		return err
@@ -75,6 +78,8 @@ func (a *app) apply(ctx context.Context, args []string, fl applyFlags) error {
 	}
 	runner := t.runner(p)
 	runner.MaxDown, runner.MaxFail = maxDown, fl.maxFail
+	over := a.sayWhenStopped()
+	defer over()
 	res := runner.Run(ctx, a.stop, t.site, p)
 	return a.showResult(res, changes)
 }
@@ -107,7 +112,7 @@ func (a *app) plannedApply(ctx context.Context, args []string, fl applyFlags) (*
 	}
 	if doc != nil {
 		if why := doc.Stale(p); len(why) > 0 {
-			return nil, plan.Plan{}, fmt.Errorf("%s is stale, nothing was done:\n  %s\n  → plan again", args[0], strings.Join(why, "\n  "))
+			return nil, plan.Plan{}, fmt.Errorf("%s is stale, nothing was done:\n  %s\n  → plan again, or give the --accept-data-loss that it was made with", args[0], strings.Join(why, "\n  "))
 		}
 	}
 	return t, p, nil
@@ -150,9 +155,9 @@ func (a *app) ask(ctx context.Context, p plan.Plan) error {
 			ends++
 		}
 	}
-	question := fmt.Sprintf("Apply this to %d nodes?", p.Summary().Change)
+	question := fmt.Sprintf("Apply this to %s?", count(p.Summary().Change, "node"))
 	if ends > 0 {
-		question = fmt.Sprintf("Apply this to %d nodes, ending what runs on %d of them?", p.Summary().Change, ends)
+		question = fmt.Sprintf("Apply this to %s, ending what runs on %d of them?", count(p.Summary().Change, "node"), ends)
 	}
 	return a.confirm(ctx, question)
 }

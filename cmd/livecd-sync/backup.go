@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -42,7 +43,9 @@ type nodeOutcome struct {
 func (a *app) backup(ctx context.Context, args []string) error {
 	ctx, done := a.untilStop(ctx)
 	defer done()
-	a.nodes = append(a.nodes, args...)
+	if err := a.name(args); err != nil {
+		return err
+	}
 	t, err := a.open(ctx, nil)
 	if err != nil {
 		return err
@@ -67,11 +70,24 @@ func (a *app) backup(ctx context.Context, args []string) error {
 	})
 }
 
+// name takes the nodes that a command names by itself.
+func (a *app) name(args []string) error {
+	if len(args) > 0 && len(a.nodes) > 0 {
+		return fmt.Errorf("the nodes are named twice, by %s and by -w; leave one out", strings.Join(args, " "))
+	}
+	a.nodes = append(a.nodes, args...)
+	return nil
+}
+
 func unmanaged() *report.Error {
 	return &report.Error{
 		Kind: bmc.KindOverlay, Message: "its overlay is not managed: the site file gives it no ssh or no overlay.store",
 		Hint: "write ssh.address and overlay.store for it",
 	}
+}
+
+func notStarted() *report.Error {
+	return &report.Error{Kind: bmc.KindCancelled, Message: "not started: the run was stopped before", Hint: "run the same command again"}
 }
 
 func errorOf(err error) *report.Error {
@@ -91,7 +107,12 @@ func (a *app) each(ctx context.Context, t *target, f func(context.Context, site.
 	counted := make([]bool, len(t.site.Nodes))
 	for i, n := range t.site.Nodes {
 		g.Go(func() error {
-			all[i], counted[i] = f(ctx, n)
+			select {
+			case <-a.stop:
+				all[i], counted[i] = nodeOutcome{Name: n.Name, Error: notStarted()}, true
+			default:
+				all[i], counted[i] = f(ctx, n)
+			}
 			if counted[i] && !a.json() {
 				mu.Lock()
 				defer mu.Unlock()
@@ -160,16 +181,20 @@ hold replaced files open need a restart.
 }
 
 func (a *app) restore(ctx context.Context, args []string, from string, yes bool) error {
-	a.nodes = append(a.nodes, args...)
+	if err := a.name(args); err != nil {
+		return err
+	}
 	t, err := a.open(ctx, nil)
 	if err != nil {
 		return err
 	}
 	if !yes {
-		if err := a.confirm(ctx, fmt.Sprintf("Restore backup %s onto %d nodes, over what they hold now?", from, len(t.site.Nodes))); err != nil {
+		if err := a.confirm(ctx, fmt.Sprintf("Restore backup %s onto %s, over what is there now?", from, count(len(t.site.Nodes), "node"))); err != nil {
 			return err
 		}
 	}
+	over := a.sayWhenStopped()
+	defer over()
 	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		out := nodeOutcome{Name: n.Name}
 		if !n.OverlayManaged() {
@@ -231,18 +256,22 @@ func (a *app) listBackups(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	names, err := universe(s).Select(append(a.nodes, args...), a.exclude)
+	if err := a.name(args); err != nil {
+		return err
+	}
+	names, err := universe(s).Select(a.nodes, a.exclude)
 	if err != nil {
 		return err
 	}
 	part := only(s, names)
 	c := &nodes{site: part}
 	all := []overlay.Manifest{}
-	failed := false
+	failed, stores := false, 0
 	for _, n := range part.Nodes {
 		if n.Overlay == nil || n.Overlay.Store == "" {
 			continue
 		}
+		stores++
 		list, err := c.list(ctx, n)
 		if err != nil {
 			failed = true
@@ -250,6 +279,10 @@ func (a *app) listBackups(ctx context.Context, args []string) error {
 			continue
 		}
 		all = append(all, list...)
+	}
+	if stores == 0 && !a.json() {
+		fmt.Fprintln(a.out, "none of these nodes has a store; write overlay.store for those that shall be backed up")
+		return nil
 	}
 	if err := a.showBackups(all); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/report"
 )
 
-const acceptUsage = "nodes whose overlay may be lost (ranges; name each, there is no \"all\")"
+const acceptUsage = "nodes whose overlay may be lost (ranges and @groups; there is no \"all\")"
 
 func (a *app) planCommand() *cobra.Command {
 	var detailed bool

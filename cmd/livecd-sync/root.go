@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -102,6 +103,21 @@ func (a *app) watchSignals(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { close(over); <-ended; cancel(nil) }
 }
 
+// sayWhenStopped acknowledges the first signal, for commands that then come to a
+// safe point. What it returns ends that.
+func (a *app) sayWhenStopped() func() {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-a.stop:
+			fmt.Fprintln(a.err, "stopping: no further step is started, running ones come to a safe point; once more ends at once")
+		case <-over:
+		}
+	}()
+	return func() { close(over); <-ended }
+}
+
 var errInterrupted = errors.New("interrupted")
 
 // untilStop is a context for commands that only read: the first signal ends it.
@@ -132,6 +148,9 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.Version = version
+	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetHelpCommand(helpCommand(root))
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -145,12 +164,46 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")
 	f.DurationVar(&a.timeout, "timeout", 2*time.Minute, "how long reading one node may take")
 	f.StringVar(&a.logFormat, "log-format", "console", "progress and logs on stderr: console or json")
+	for _, name := range []string{"nodes", "exclude"} {
+		// It fails for a flag that is not there.
+		_ = root.RegisterFlagCompletionFunc(name, a.completeNodes)
+	}
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddCommand(
 		a.validateCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
 		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.simCommand(), a.versionCommand(),
 	)
 	return root
+}
+
+// helpCommand is cobra's, but for a command that does not exist it fails.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("there is no command %q; livecd-sync --help lists them", strings.Join(args, " "))
+			}
+			return c.Help()
+		},
+	}
+}
+
+// completeNodes offers the site file's nodes and groups to a shell.
+func (a *app) completeNodes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	s, err := a.load()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	u := universe(s)
+	out := slices.Clone(u.Names)
+	for g := range u.Groups {
+		out = append(out, "@"+g)
+	}
+	slices.Sort(out)
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // A rangeList is a flag that may be given several times; unlike pflag's lists

@@ -36,6 +36,9 @@ control API whose address is in control.url (see the page on it in docs/sim.md).
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if ilo < 0 || gigabyte < 0 || ilo+gigabyte == 0 {
+				return fmt.Errorf("--ilo %d --gigabyte %d is no site; write at least one node in all, and no negative number", ilo, gigabyte)
+			}
 			cfg := sim.Default(dir)
 			if c.Flags().Changed("ilo") || c.Flags().Changed("gigabyte") {
 				cfg.Nodes = simNodes(ilo, gigabyte)

@@ -69,7 +69,7 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 	}
 	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange}
 	t.nodes = &nodes{site: t.site, secrets: t.secrets, clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK")}
-	return t, t.checkSecrets(ctx)
+	return t, errors.Join(t.checkSecrets(ctx), t.checkAuthorities())
 }
 
 func universe(s *site.Site) noderange.Universe {
@@ -106,6 +106,26 @@ func (t *target) checkSecrets(ctx context.Context) error {
 		check(n, "bmc.password", n.BMC.Password)
 		if n.SSH != nil {
 			check(n, "ssh.password", n.SSH.Password)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return plainError{errors.Join(missing...)}
+}
+
+// checkAuthorities reads every file of certificate authorities that the selected
+// nodes name.
+func (t *target) checkAuthorities() error {
+	var missing []error
+	asked := map[string]bool{}
+	for _, n := range t.site.Nodes {
+		if ca := n.BMC.TLS.CA; asked[ca] {
+			continue
+		}
+		asked[n.BMC.TLS.CA] = true
+		if _, err := tlsOf(n.BMC.TLS); err != nil {
+			missing = append(missing, fmt.Errorf("%s: %w\n  → %s", n.At("bmc.tls"), err, bmc.HintOf(err)))
 		}
 	}
 	if len(missing) == 0 {

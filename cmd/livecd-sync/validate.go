@@ -43,8 +43,17 @@ func (a *app) validate() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s is valid: site %s, %d nodes, %d images, %d stores\n", s.File, s.Name, len(s.Nodes), len(s.Images), len(s.Stores))
+	fmt.Fprintf(a.out, "%s is valid: site %s, %s, %s, %s\n", s.File, s.Name,
+		count(len(s.Nodes), "node"), count(len(s.Images), "image"), count(len(s.Stores), "store"))
 	return nil
+}
+
+// count writes "1 node", "2 nodes".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func (a *app) validateJSON(s *site.Site, err error) error {

@@ -47,8 +47,8 @@ func (w *work) powerOff(ctx context.Context) (string, error) {
 func (w *work) bringDown(ctx context.Context, c bmc.Client, s bmc.State) (string, error) {
 	if s.Can(bmc.GracefulShutdown) {
 		err := c.Reset(ctx, bmc.GracefulShutdown)
-		if err == nil || !definite(err) {
-			err = w.untilPower(ctx, c, bmc.PowerOff, w.timing.Lag, w.timing.Shutdown)
+		if !definite(err) {
+			err = w.untilPower(ctx, c, bmc.PowerOff, err, w.timing.Lag, w.timing.Shutdown)
 		}
 		if err == nil {
 			return "shut down when asked", nil
@@ -57,10 +57,11 @@ func (w *work) bringDown(ctx context.Context, c bmc.Client, s bmc.State) (string
 			return "", err
 		}
 	}
-	if err := c.Reset(ctx, bmc.ForceOff); definite(err) {
+	err := c.Reset(ctx, bmc.ForceOff)
+	if definite(err) {
 		return "", err
 	}
-	return "switched off by force", w.untilPower(ctx, c, bmc.PowerOff, 0, w.timing.Power)
+	return "switched off by force", w.untilPower(ctx, c, bmc.PowerOff, err, 0, w.timing.Power)
 }
 
 // hopeless reports whether asking in another way cannot help either.
@@ -73,11 +74,11 @@ func hopeless(err error) bool {
 	}
 }
 
-func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, lag, limit time.Duration) error {
+func (w *work) untilPower(ctx context.Context, c bmc.Client, want bmc.Power, request error, lag, limit time.Duration) error {
 	return w.until(ctx, lag, limit, func(ctx context.Context) error {
 		s, err := c.ObserveSystem(ctx)
 		if err == nil && s.Power != want {
-			err = w.notShown(fmt.Sprintf("its BMC took the request, but its power is %q, not %q", s.Power, want))
+			err = notShown(fmt.Sprintf("its BMC was asked for power %q, but shows %q", want, s.Power), request)
 		}
 		return err
 	})
@@ -97,7 +98,7 @@ func (w *work) powerOn(ctx context.Context) error {
 		return err
 	}
 	resetErr := c.Reset(ctx, bmc.PowerUp)
-	err = w.untilPower(ctx, c, bmc.PowerOn, 0, w.timing.Power)
+	err = w.untilPower(ctx, c, bmc.PowerOn, resetErr, 0, w.timing.Power)
 	if err != nil && definite(resetErr) {
 		return resetErr
 	}

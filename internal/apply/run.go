@@ -68,8 +68,7 @@ func (r *Runner) Run(ctx context.Context, stop <-chan struct{}, s *site.Site, p 
 	}
 	res := Result{Plan: p, Nodes: make([]NodeResult, len(p.Nodes))}
 	var g errgroup.Group
-	g.SetLimit(max(r.Jobs, 0))
-	if r.Jobs == 0 {
+	if g.SetLimit(r.Jobs); r.Jobs <= 0 {
 		g.SetLimit(defaultJobs)
 	}
 	nodes := make(map[string]site.Node, len(s.Nodes))
@@ -173,6 +172,7 @@ func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResul
 		res.Converged = true
 		if err := r.tidy(ctx, n, np.Facts); err != nil {
 			res.Err, res.Converged = err, false
+			r.tell(Event{Node: np.Node, Phase: Failed, Err: err})
 		}
 		return res
 	case r.stopped(ctx):

@@ -75,13 +75,14 @@ func (w *work) enableMedia(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.EnableMedia(ctx); definite(err) {
-		return err
+	enableErr := c.EnableMedia(ctx)
+	if definite(enableErr) {
+		return enableErr
 	}
 	return w.until(ctx, 0, w.timing.Enable, func(ctx context.Context) error {
 		m, err := c.ObserveMedia(ctx)
 		if err == nil && m.Access != bmc.AccessReady {
-			err = w.notShown("its BMC took the request to enable remote media, but shows no slot")
+			err = notShown("its BMC was asked to enable remote media, but shows no slot", enableErr)
 		}
 		return err
 	})
@@ -112,7 +113,7 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		if definite(ejectErr) {
 			return ejectErr
 		}
-		return w.notShown("its BMC took the request to eject, but still shows " + m.Image)
+		return notShown("its BMC was asked to eject, but still shows "+m.Image, ejectErr)
 	})
 	return err
 }
@@ -140,7 +141,7 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		if definite(insertErr) && !taken {
 			return insertErr
 		}
-		return w.notShown("its BMC was asked to mount it, but shows " + shown(m) + lost(insertErr))
+		return notShown("its BMC was asked to mount it, but shows "+shown(m), insertErr)
 	})
 	if err != nil {
 		return "", err
@@ -180,7 +181,7 @@ func (w *work) setBootOnce(ctx context.Context) error {
 		if definite(setErr) {
 			return setErr
 		}
-		return w.notShown(fmt.Sprintf("its BMC took the boot override, but shows %q, %q", s.Boot.Enabled, s.Boot.Target))
+		return notShown(fmt.Sprintf("its BMC was told the boot override, but shows %q, %q", s.Boot.Enabled, s.Boot.Target), setErr)
 	})
 	w.armed = err == nil
 	return err
@@ -196,20 +197,16 @@ func definite(err error) bool {
 	return !ok || !e.Uncertain
 }
 
-// notShown is what a look returns while a write does not show.
-func (w *work) notShown(what string) error {
+// notShown is what a look returns while a write does not show. request is what
+// the write itself ended in: an answer that was lost may explain things.
+func notShown(what string, request error) error {
+	if request != nil {
+		what += "; the request itself ended in: " + request.Error()
+	}
 	return &bmc.Error{
 		Kind: bmc.KindTimeout, Err: notYet(what),
 		Hint: "run apply again: it continues from what it finds; if it happens again, restart the BMC",
 	}
-}
-
-// lost tells of an answer that did not come, where that may explain things.
-func lost(err error) string {
-	if err == nil {
-		return ""
-	}
-	return "; the request itself ended in: " + err.Error()
 }
 
 func shown(m bmc.Media) string {

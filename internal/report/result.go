@@ -108,7 +108,7 @@ func (t tally) key(n plan.NodePlan) string {
 	key := fmt.Sprintf("%d\n", t.ending(n))
 	if err := t.err(n); err != nil {
 		key += errorKey(err, ownOf(n)) + "\n" + strings.Join(t.stepsBy(n, apply.OutcomeFailed), ",") +
-			"\n" + strings.Join(t.stepsBy(n, apply.OutcomeDone), ",")
+			"\n" + strings.Join(t.stepsBy(n, apply.OutcomeDone), ",") + "\n" + strings.Join(t.stepsBy(n, apply.OutcomeSkipped), ",")
 	}
 	return key
 }

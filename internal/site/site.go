@@ -75,11 +75,11 @@ type Node struct {
 // A Volume is the identity of an ISO 9660 file system: what tells one image from
 // the next wherever it is read, from a web server or on the node that runs it.
 type Volume struct {
-	ID string // the primary volume descriptor's identifier, right-trimmed
+	ID string `json:"id"` // the primary volume descriptor's identifier, right-trimmed
 	// Created is the descriptor's creation date in the form
 	// "2026-11-23T05:00:00.00+01:00", or "" when the descriptor has none
 	// (ECMA-119 8.4.26.1).
-	Created string
+	Created string `json:"created"`
 }
 
 // NoImage is the Image of a node that shall have nothing mounted.

@@ -79,7 +79,7 @@ func (c *Client) send(ctx context.Context, op string, r request) (answer, error)
 			return a, err
 		}
 		if !withToken || again {
-			c.auth.refusal = c.refused(op, r, a)
+			c.auth.refusal = c.passwordRefused(op, r, a, withToken)
 			return answer{}, c.auth.refusal
 		}
 		// The session ended under us; a 401 says that nothing was done.
@@ -90,6 +90,15 @@ func (c *Client) send(ctx context.Context, op string, r request) (answer, error)
 			}
 		}
 	}
+}
+
+func (c *Client) passwordRefused(op string, r request, a answer, withToken bool) error {
+	e := c.refused(op, r, a)
+	if c.auth.mode == bmc.AuthAuto && !withToken {
+		// A login to find out would be a second failed try on the account.
+		e.Hint += "; if they are right, the BMC may have Basic switched off: write bmc.auth: session"
+	}
+	return e
 }
 
 // login opens a session. With bmc.AuthAuto, a BMC that has none to give leaves

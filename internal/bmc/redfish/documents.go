@@ -276,8 +276,9 @@ func messagesOf(body []byte) messages {
 		return nil
 	}
 	out := slices.Concat(d.Error.v.Info.v, d.Info.v)
-	if len(out) == 0 && (d.Error.v.Code.v != "" || d.Error.v.Text.v != "") {
-		out = messages{{ID: d.Error.v.Code, Text: d.Error.v.Text}}
+	told := slices.ContainsFunc(out, func(m message) bool { return m.Text.v != "" })
+	if len(out) == 0 && d.Error.v.Code.v != "" || !told && d.Error.v.Text.v != "" {
+		out = append(out, message{ID: d.Error.v.Code, Text: d.Error.v.Text})
 	}
 	return out
 }
