@@ -216,7 +216,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, from string) (id, 
 		return "", "", err
 	}
 	if from == site.RestoreLatest {
-		m, err := st.Latest(ctx, n.Name)
+		m, err := overlay.Latest(ctx, st, n.Name)
 		if err != nil {
 			return "", "", err
 		}

@@ -92,7 +92,7 @@ func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.Ove
 		return plan.OverlayFacts{Err: err}
 	}
 	var f plan.OverlayFacts
-	switch m, err := st.Latest(ctx, n.Name); {
+	switch m, err := overlay.Latest(ctx, st, n.Name); {
 	case err == nil:
 		f.Latest = &plan.Backup{ID: m.ID, At: m.CreatedAt, BootID: m.BootID, Image: m.Image, Purpose: plan.Purpose(m.Purpose)}
 	case !errors.Is(err, overlay.ErrNoBackup):

@@ -80,7 +80,7 @@ func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) 
 	if req.AllowPartial {
 		return m, nil
 	}
-	return m, m.reliable()
+	return m, m.Reliable()
 }
 
 func (req *BackupRequest) check() error {
@@ -107,8 +107,8 @@ func (req *BackupRequest) upperDir() string {
 	return req.Running.UpperDir
 }
 
-// reliable tells whether Restore will take the backup.
-func (m Manifest) reliable() error {
+// Reliable is nil for a backup that a reset and a restore may rely on.
+func (m Manifest) Reliable() error {
 	e := &bmc.Error{Op: "rely on backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay}
 	switch {
 	case m.Partial:

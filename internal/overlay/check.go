@@ -30,7 +30,7 @@ func Check(ctx context.Context, store Store, node, id string) (Manifest, error) 
 
 // readBackup reads a stored backup from beginning to end, as readStored does.
 func readBackup(ctx context.Context, store Store, m Manifest, visit visitor) error {
-	stored, err := store.Open(ctx, m.Node, m.ID)
+	stored, err := store.Open(ctx, m.Node, m.ID, ArchiveFile)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 
 // Prune deletes the oldest of a node's backups beyond the newest keep, and
 // returns the IDs of those it deleted. Whatever keep is, it spares the newest
-// backup that is not partial, the one that a reboot which is not done with is
+// backup that a restore may rely on, the one that a reboot which is not done with is
 // to restore, and those that needed names. All listed backups were verified when they were made.
 func Prune(ctx context.Context, store Store, node string, keep int, needed ...string) ([]string, error) {
 	list, err := store.List(ctx, node)
@@ -38,7 +38,7 @@ func Prune(ctx context.Context, store Store, node string, keep int, needed ...st
 func spare(ctx context.Context, store Store, node string, list []Manifest) (map[string]bool, error) {
 	spared := make(map[string]bool)
 	for _, m := range list {
-		if !m.Partial {
+		if m.Reliable() == nil {
 			spared[m.ID] = true
 			break
 		}

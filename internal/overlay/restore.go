@@ -54,7 +54,7 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	if err != nil {
 		return RestoreReport{}, err
 	}
-	if err := m.reliable(); err != nil {
+	if err := m.Reliable(); err != nil {
 		return RestoreReport{}, err
 	}
 	running, err := Probe(ctx, remote)

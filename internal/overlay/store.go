@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // A Store keeps the backups of nodes. Only verified, complete backups are ever
@@ -13,14 +15,11 @@ import (
 type Store interface {
 	// List returns the node's backups, newest first; none is no error.
 	List(ctx context.Context, node string) ([]Manifest, error)
-	// Latest returns the node's newest backup that is not partial. Its error
-	// wraps ErrNoBackup when there is none.
-	Latest(ctx context.Context, node string) (Manifest, error)
 	// Get returns one backup's manifest. Its error wraps ErrNoBackup when there
 	// is none of that ID.
 	Get(ctx context.Context, node, id string) (Manifest, error)
-	// Open opens a backup's archive as it is stored. Check reads and compares.
-	Open(ctx context.Context, node, id string) (io.ReadCloser, error)
+	// Open opens one file of a backup as it is stored. Check reads and compares.
+	Open(ctx context.Context, node, id, name string) (io.ReadCloser, error)
 	// Delete removes a backup; it is no longer listed from the first moment.
 	Delete(ctx context.Context, node, id string) error
 
@@ -76,5 +75,23 @@ type Reboot struct {
 	Started bool `json:"started"`
 }
 
-// ErrNoBackup is wrapped by the errors of Store.Latest and Store.Get.
+// ErrNoBackup is wrapped by the errors of Latest and Store.Get.
 var ErrNoBackup = errors.New("there is no such backup")
+
+// Latest returns the node's newest backup that a restore may rely on. Its error
+// wraps ErrNoBackup when there is none.
+func Latest(ctx context.Context, store Store, node string) (Manifest, error) {
+	list, err := store.List(ctx, node)
+	if err != nil {
+		return Manifest{}, err
+	}
+	for _, m := range list {
+		if m.Reliable() == nil {
+			return m, nil
+		}
+	}
+	return Manifest{}, &bmc.Error{
+		Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: ErrNoBackup,
+		Hint: "make one: livecd-sync backup " + node,
+	}
+}

@@ -205,20 +205,6 @@ func (d *directory) readJSON(root *os.Root, name string, into any) error {
 	return nil
 }
 
-// Latest returns the node's newest backup that is not partial.
-func (d *directory) Latest(ctx context.Context, node string) (overlay.Manifest, error) {
-	list, err := d.List(ctx, node)
-	if err != nil {
-		return overlay.Manifest{}, err
-	}
-	for _, m := range list {
-		if !m.Partial {
-			return m, nil
-		}
-	}
-	return overlay.Manifest{}, d.noBackup(node, "")
-}
-
 // Get returns one backup's manifest.
 func (d *directory) Get(_ context.Context, node, id string) (overlay.Manifest, error) {
 	root, err := d.backup(node, id)
@@ -252,25 +238,20 @@ func (d *directory) backup(node, id string) (*os.Root, error) {
 }
 
 func (d *directory) noBackup(node, id string) error {
-	e := &bmc.Error{
-		Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
-		Hint: "make one: livecd-sync backup " + node,
+	return &bmc.Error{
+		Op: fmt.Sprintf("find backup %q of %s", id, node), Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
+		Hint: "see: livecd-sync backups list -w " + node,
 	}
-	if id != "" {
-		e.Op = fmt.Sprintf("find backup %q of %s", id, node)
-		e.Hint = "see: livecd-sync backups list -w " + node
-	}
-	return e
 }
 
-// Open opens a backup's archive as it is stored.
-func (d *directory) Open(_ context.Context, node, id string) (io.ReadCloser, error) {
+// Open opens one file of a backup as it is stored.
+func (d *directory) Open(_ context.Context, node, id, name string) (io.ReadCloser, error) {
 	root, err := d.backup(node, id)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(path.Join(id, overlay.ArchiveFile))
+	f, err := root.Open(path.Join(id, path.Base(name)))
 	if err != nil {
 		return nil, d.explain(err)
 	}

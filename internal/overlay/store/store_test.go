@@ -104,7 +104,7 @@ func TestListNewestFirst(t *testing.T) {
 	if got := ids(t, s, "n1"); got != nil {
 		t.Errorf("an empty store lists %q", got)
 	}
-	if _, err := s.Latest(t.Context(), "n1"); !errors.Is(err, overlay.ErrNoBackup) {
+	if _, err := overlay.Latest(t.Context(), s, "n1"); !errors.Is(err, overlay.ErrNoBackup) {
 		t.Error(err)
 	}
 	for range 11 {
@@ -117,7 +117,7 @@ func TestListNewestFirst(t *testing.T) {
 	if len(got) != 13 || !slices.Equal(got[:4], want) || got[0] != newest || got[12] != "20261123T040000Z" {
 		t.Errorf("got %q", got)
 	}
-	latest, err := s.Latest(t.Context(), "n1")
+	latest, err := overlay.Latest(t.Context(), s, "n1")
 	must(t, err)
 	if latest.ID != want[1] {
 		t.Errorf("the newest that is not partial is %q", latest.ID)
@@ -198,7 +198,7 @@ func TestNamesCannotEscape(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"", ".", "..", "../n1/20261123T050000Z", ".lock", "reboot.json", "20261123T050000Z/..", "20261123T050000Z-x", "20261123T050000Z-00001"} {
-		_, err := s.Open(t.Context(), "n1", id)
+		_, err := s.Open(t.Context(), "n1", id, overlay.ArchiveFile)
 		err2 := s.Delete(t.Context(), "n1", id)
 		if !errors.Is(err, overlay.ErrNoBackup) || !errors.Is(err2, overlay.ErrNoBackup) {
 			t.Errorf("ID %q: %v, %v", id, err, err2)
