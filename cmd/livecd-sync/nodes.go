@@ -164,28 +164,29 @@ func (c *nodes) imageOf(ctx context.Context, v site.Volume) string {
 	return c.names[v]
 }
 
-// Restore puts a backup back onto the running node.
+// Restore puts a backup back onto the running node. It is a plan's step, and the
+// plan says which image runs afterwards: the backup may be of another.
 func (c *nodes) Restore(ctx context.Context, n site.Node, id string, progress func(string)) (string, error) {
-	rep, err := c.restore(ctx, n, id, progress)
+	rep, err := c.restore(ctx, n, overlay.RestoreRequest{ID: id, OntoOtherImage: true}, progress)
 	return describeRestore(rep), err
 }
 
-func (c *nodes) restore(ctx context.Context, n site.Node, id string, progress func(string)) (rep overlay.RestoreReport, err error) {
+func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreRequest, progress func(string)) (rep overlay.RestoreReport, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return rep, err
 	}
+	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
-		rep, err = overlay.Restore(ctx, remote, st, overlay.RestoreRequest{
-			Node: n.Name, ID: id, Progress: transfer(progress, "sent"),
-		})
+		rep, err = overlay.Restore(ctx, remote, st, req)
 		return err
 	})
 	return rep, err
 }
 
+// describeRestore tells in one line what a restore did.
 func describeRestore(r overlay.RestoreReport) string {
-	s := fmt.Sprintf("backup %s: %d members restored, %d removed", r.ID, r.Restored, r.Removed)
+	s := countRestored(r)
 	switch n := len(r.Differences); {
 	case n > 0 && n <= 3:
 		s += "; differs from the backup: " + strings.Join(r.Differences, "; ")
@@ -193,6 +194,10 @@ func describeRestore(r overlay.RestoreReport) string {
 		s += fmt.Sprintf("; %d differences from the backup, the first: %s", n, r.Differences[0])
 	}
 	return s
+}
+
+func countRestored(r overlay.RestoreReport) string {
+	return fmt.Sprintf("backup %s: %d members restored, %d removed", r.ID, r.Restored, r.Removed)
 }
 
 // transfer tells how many bytes have gone by; to nobody, if progress is nil.

@@ -319,16 +319,24 @@ func TestCutConnections(t *testing.T) {
 		}
 		running, err := overlay.Probe(t.Context(), n.conn)
 		must(t, err)
-		if running.Restored.ID != "" {
-			t.Errorf("after a cut the node tells that it was restored")
+		if running.Restored.ID != "" || running.Restoring.ID != manifest.ID || running.Whole() == nil {
+			t.Errorf("after a cut in %s the node holds %q and receives %q: %v", cut.script, running.Restored.ID, running.Restoring.ID, running.Whole())
 		}
 	}
 	_, err = overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID, BootID: "another"})
 	if err == nil || !strings.Contains(err.Error(), "booted anew") {
 		t.Errorf("another boot: %v", err)
 	}
-	_, err = overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})
+	report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})
 	must(t, err)
+	if !strings.Contains(fmt.Sprint(report.Notes), "had been cut off") {
+		t.Errorf("notes: %q", report.Notes)
+	}
+	running, err := overlay.Probe(t.Context(), n.conn)
+	must(t, err)
+	if running.Restored.ID != manifest.ID || running.Whole() != nil {
+		t.Errorf("after the restore: holds %q, %v", running.Restored.ID, running.Whole())
+	}
 	n.run("rm -r /lab/gone/f /lab/gone-dir-2 && rmdir /lab/gone && touch -d @" + strings.Fields(before["lab"])[2] + " /lab")
 	if list := differences(before, n.view()); len(list) > 0 {
 		t.Errorf("%d differences:\n%s", len(list), strings.Join(list, "\n"))

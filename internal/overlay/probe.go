@@ -33,9 +33,12 @@ type Running struct {
 	Root    bool
 	Tar     string // the first line of tar --version, "" without tar
 	HasZstd bool
-	// Restored is the backup that was restored since this boot; its ID is ""
-	// when none was.
+	// Restored is the backup that the running overlay holds; its ID is "" when
+	// none was restored onto it.
 	Restored Restored
+	// Restoring is the backup that a restore began to put onto the running
+	// overlay and did not finish; its ID is "" otherwise. See Whole.
+	Restoring Restored
 }
 
 // HasGNUTar reports whether the node's tar is GNU's. Others lose xattrs, ACLs,
@@ -101,9 +104,7 @@ func parseProbe(text string) Running {
 	r.readOverlay(rootMount(mounts), s["parameters"])
 	r.Live = r.UpperDir != "" && isLive(mounts, r.Cmdline)
 	r.readMedium(s["medium"])
-	if id, boot, ok := strings.Cut(strings.TrimSpace(s["restored"]), " "); ok && boot == r.BootID && ValidID(id) {
-		r.Restored = Restored{ID: id}
-	}
+	r.readMarks(s)
 	return r
 }
 

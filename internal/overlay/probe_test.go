@@ -114,16 +114,27 @@ func TestProbeMedium(t *testing.T) {
 	}
 }
 
-func TestProbeRestored(t *testing.T) {
-	for text, want := range map[string]string{
-		"20261123T050000Z " + bootID:        "20261123T050000Z",
-		"20261123T050000Z another-boot":     "",
-		"../../etc/passwd " + bootID:        "",
-		"":                                  "",
-		"20261123T050000Z-2 " + bootID + "": "20261123T050000Z-2",
+func TestProbeMarks(t *testing.T) {
+	const root = "30 1 0:25 / / rw - overlay o rw,lowerdir=/a,upperdir=/u\\040v,workdir=/w\n"
+	const id, other = "20261123T050000Z", "20261124T050000Z-2"
+	for _, test := range []struct{ restored, restoring, holds, half string }{
+		{id + " " + bootID, "", id, ""},
+		{id + " another-boot", "", "", ""},
+		{"../../etc/passwd " + bootID, "", "", ""},
+		{"", "", "", ""},
+		{other + " " + bootID + " /u v", "", other, ""},
+		{other + " " + bootID + " /before-a-soft-reboot", "", "", ""},
+		{"archive-0123456789abcdef " + bootID + " /u v", "", "archive-0123456789abcdef", ""},
+		{"", id + " " + bootID + " /u v", "", id},
+		{id + " " + bootID, other + " " + bootID + " /u v", "", other},
+		{id + " " + bootID, id + " " + bootID + " /u v", "", id},
+		{id + " " + bootID, other + " another-boot /u v", id, ""},
+		{id + " " + bootID, other + " " + bootID + " /before-a-soft-reboot", id, ""},
+		{id + " " + bootID, "\x00\xff " + bootID, id, ""},
 	} {
-		if got := parseProbe(probed(map[string]string{"restored": text})).Restored.ID; got != want {
-			t.Errorf("%q: got %q", text, got)
+		got := parseProbe(probed(map[string]string{"mountinfo": root, "restored": test.restored, "restoring": test.restoring}))
+		if got.Restored.ID != test.holds || got.Restoring.ID != test.half || (got.Whole() == nil) != (test.half == "") {
+			t.Errorf("%q, %q: holds %q, receives %q, %v", test.restored, test.restoring, got.Restored.ID, got.Restoring.ID, got.Whole())
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
 // A RestoreRequest says which backup to put back.
@@ -16,6 +17,11 @@ type RestoreRequest struct {
 	ID   string
 	// BootID is the boot that is to receive it; "": whatever the node runs.
 	BootID string
+	// VolumeOf reads the identity of the live medium that the node runs; its
+	// zero value and a nil func say that it is not known.
+	VolumeOf func(Running) site.Volume
+	// OntoOtherImage allows a backup of one image onto another.
+	OntoOtherImage bool
 	// Progress is told how many bytes of the tar archive have been sent so far;
 	// nil: nobody is. It is called from another goroutine, one call at a time.
 	Progress func(rawBytes int64)
@@ -31,6 +37,9 @@ type RestoreReport struct {
 	// the restore, at most MaxDifferences. Files that the running system writes
 	// to may be among them.
 	Differences []string
+	// Notes are what a person should know of how the restore went, a sentence
+	// each.
+	Notes []string
 	// Warnings are what tar and rm said, at most MaxWarnings each.
 	Warnings []string
 }
@@ -45,6 +54,13 @@ const restoreOp = "restore the overlay"
 // that all of it is visible at once: see the package's documentation. The stored
 // backup is checked before the node is touched. Files that the running system
 // made itself and the backup does not have stay.
+//
+// A backup of another image than the one that runs is refused, unless
+// req.OntoOtherImage: its files would cover newer ones of the image.
+//
+// Before the first change the node is told which backup it is receiving, and
+// when all is there that it has it: see Running.Whole. A restore that is cut off
+// is finished by restoring the same backup again.
 //
 // When extraction fails the report is returned along with the error, and lists
 // what is missing; running Restore again is safe. An extended attribute that a
@@ -64,7 +80,11 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	if err := req.check(running); err != nil {
 		return RestoreReport{}, err
 	}
-	r := &restoration{remote: remote, store: store, manifest: m, boot: running.BootID, progress: req.Progress}
+	r := &restoration{remote: remote, store: store, manifest: m, running: running, progress: req.Progress}
+	r.report = RestoreReport{ID: m.ID, BootID: running.BootID}
+	if err := r.sameImage(req); err != nil {
+		return RestoreReport{}, err
+	}
 	return r.run(ctx)
 }
 
@@ -91,7 +111,7 @@ type restoration struct {
 	remote   Remote
 	store    Store
 	manifest Manifest
-	boot     string
+	running  Running
 	progress func(int64)
 
 	report    RestoreReport
@@ -100,10 +120,10 @@ type restoration struct {
 }
 
 func (r *restoration) run(ctx context.Context) (RestoreReport, error) {
-	r.report = RestoreReport{ID: r.manifest.ID, BootID: r.boot}
 	r.report.Removed = r.manifest.Counts.Whiteouts + r.manifest.Counts.Opaque
 	r.report.Restored = r.manifest.Counts.Entries - r.manifest.Counts.Whiteouts
-	for _, step := range []func(context.Context) error{r.clear, r.extract, r.compare} {
+	r.noteCutOff()
+	for _, step := range []func(context.Context) error{r.begin, r.clear, r.extract, r.compare} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -111,17 +131,71 @@ func (r *restoration) run(ctx context.Context) (RestoreReport, error) {
 	if r.extracted != nil {
 		return r.report, r.extracted
 	}
-	err := r.remote.Run(ctx, Command{Script: markScript, Args: []string{r.boot, r.manifest.ID}})
-	if err != nil {
-		return r.report, remoteError(restoreOp, err)
+	return r.report, r.mark(ctx)
+}
+
+// noteCutOff tells what an earlier restore left on the node.
+func (r *restoration) noteCutOff() {
+	switch was := r.running.Restoring.ID; was {
+	case "":
+	case r.manifest.ID:
+		r.note("a restore of this backup had been cut off; it was done again from its beginning")
+	default:
+		r.note("a restore of backup %s had been cut off before: what it had brought and this backup does not have is still there", was)
 	}
-	return r.report, nil
+}
+
+func (r *restoration) note(format string, args ...any) {
+	r.report.Notes = append(r.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// sameImage refuses a backup of another image than the one that runs. What is
+// not known on either side is told.
+func (r *restoration) sameImage(req RestoreRequest) error {
+	of, runs := r.manifest.Volume, site.Volume{}
+	if req.VolumeOf != nil {
+		runs = req.VolumeOf(r.running)
+	}
+	switch {
+	case of == site.Volume{}:
+		r.note("it is not known which image the backup is of, so that was not compared with what the node runs")
+	case runs == site.Volume{}:
+		r.note("the node does not tell which image it runs, so that was not compared with the backup's, %s", named(of, r.manifest.Image))
+	case sameVolume(of, runs):
+	case req.OntoOtherImage:
+		r.note("the backup is of %s, and the node runs %s", named(of, r.manifest.Image), named(runs, ""))
+	default:
+		return &bmc.Error{
+			Op: restoreOp, Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("backup %s is of %s, and the node runs %s", r.manifest.ID, named(of, r.manifest.Image), named(runs, "")),
+			Hint: "boot the image that the backup is of, or restore it onto this one all the same with --onto-other-image: what it holds of the old image then covers the new one's",
+		}
+	}
+	return nil
+}
+
+// sameVolume compares what both have: an image without a date is told by its
+// identifier alone.
+func sameVolume(a, b site.Volume) bool {
+	return a.ID == b.ID && (a.Created == b.Created || a.Created == "" || b.Created == "")
+}
+
+// named gives an image's volume, and its name where that is known.
+func named(v site.Volume, image string) string {
+	s := fmt.Sprintf("the volume %q", Printable(v.ID))
+	if v.Created != "" {
+		s += " of " + Printable(v.Created)
+	}
+	if image != "" {
+		s = fmt.Sprintf("image %s (%s)", image, s)
+	}
+	return s
 }
 
 // inMergedView runs a script in the merged view, fed by a pass over the archive.
 // The error is the pass's own if it failed, else what Run returned.
 func (r *restoration) inMergedView(ctx context.Context, c Command, feed func(w io.Writer) error) error {
-	c.Args = []string{r.boot, c.Script}
+	c.Args = []string{r.running.BootID, c.Script}
 	c.Script = mergedScript
 	from, to := io.Pipe()
 	c.Stdin = from

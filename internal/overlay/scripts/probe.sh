@@ -27,6 +27,8 @@ section zstd
 command -v zstd
 section restored
 if [ -r /run/livecd-sync/restored ]; then cat /run/livecd-sync/restored; fi
+section restoring
+if [ -r /run/livecd-sync/restoring ]; then cat /run/livecd-sync/restoring; fi
 
 # The primary volume descriptor is sector 16 of the medium (ECMA-119 8.4). The
 # first candidate that can be read is it: what is mounted as iso9660 by name and
