@@ -1,15 +1,10 @@
 package overlay
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -30,7 +25,9 @@ type BackupRequest struct {
 	// AllowPartial returns no error for a backup that a reset may not rely on:
 	// one that is partial or not portable.
 	AllowPartial bool
-	ToolVersion  string
+	// Whole has everything sent, whatever earlier backups hold.
+	Whole       bool
+	ToolVersion string
 	// Now tells the time; nil: time.Now.
 	Now func() time.Time
 	// Progress is told how many bytes of the tar archive have arrived so far;
@@ -41,13 +38,15 @@ type BackupRequest struct {
 const backupOp = "back up the overlay"
 
 // Backup stores the upper dir of a node's overlay. What it returns without an
-// error is in the store, was read back from there and is whole. When a file
-// shrank while it was read, Backup starts over once; a backup that is partial
-// even so, or that is not portable, is stored too, and returned along with an
-// error of KindOverlay unless req.AllowPartial. With any other error nothing is
-// left in the store.
+// error is in the store, was read back from there and is whole. Files that
+// changed while they were read are read once more; a backup that is partial even
+// so, or that is not portable, is stored too, and returned along with an error
+// of KindOverlay unless req.AllowPartial. With any other error nothing is left in
+// the store.
 //
-// Memory is bounded, whatever the size of the overlay.
+// Where the store has an earlier backup of the same boot, the node sends only
+// what has changed since; see increment.go. Memory does not grow with the size
+// of the overlay, but by some 40 bytes for each of its names.
 func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) (Manifest, error) {
 	if req.Now == nil {
 		req.Now = bmc.SystemClock{}.Now
@@ -67,12 +66,15 @@ func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) 
 		return Manifest{}, err
 	}
 	defer draft.Discard() //nolint:errcheck // the next backup of the node cleans up
-	m, err := req.fill(ctx, remote, draft)
+	m, err := req.fill(ctx, remote, store, draft)
 	if err != nil {
 		return Manifest{}, err
 	}
 	if err := readBack(ctx, draft, m); err != nil {
 		return Manifest{}, err
+	}
+	if err := describe(draft, m); err != nil {
+		return Manifest{}, storeError(err)
 	}
 	if err := draft.Publish(m); err != nil {
 		return Manifest{}, err
@@ -115,213 +117,73 @@ func (m Manifest) Reliable() error {
 		e.Err = errors.New("a file shrank while it was read, and its end is missing")
 		e.Hint = "stop what writes to the files in the manifest's warnings, or leave them out with overlay.exclude"
 	case !m.Portable:
-		e.Err = errors.New("the overlay was mounted with metacopy or redirect_dir, so that data of changed files is only in the image")
-		e.Hint = "boot with overlay.metacopy=off overlay.redirect_dir=off; such a backup can be unpacked by hand into an unmounted upper dir over the same image"
+		e.Err = errors.New("data of changed files is only in the image (metacopy, redirect_dir), and could not be read from there")
+		e.Hint = "see the manifest's warnings; such a backup can be unpacked by hand into an unmounted upper dir over the same image"
 	default:
 		return nil
 	}
 	return e
 }
 
-// fill streams the overlay into the draft, once more if a file shrank.
-func (req *BackupRequest) fill(ctx context.Context, remote Remote, draft Draft) (Manifest, error) {
-	var m Manifest
-	for range 2 {
-		pass := &backupPass{req: req, draft: draft}
-		var err error
-		if m, err = pass.run(ctx, remote); err != nil {
-			return Manifest{}, err
-		}
-		if !m.Partial {
-			break
-		}
-	}
-	return m, nil
-}
-
-// A backupPass is one reading of the upper dir.
-type backupPass struct {
-	req    *BackupRequest
-	draft  Draft
-	said   messages
-	result tally
-	raw    digest // the tar archive
-	stored digest // what is written to the store
-}
-
-// run streams from the node. The pipe's reader works in a goroutine that has
-// ended when run returns.
-func (b *backupPass) run(ctx context.Context, remote Remote) (Manifest, error) {
-	from, to := io.Pipe()
-	consumed := make(chan error, 1)
-	go func() {
-		err := b.consume(from)
-		from.CloseWithError(err)
-		consumed <- err
-	}()
-	ran := remote.Run(ctx, Command{
-		Script: backupScript, Stdout: to, Stderr: &b.said,
-		Args: append([]string{b.req.Running.BootID, b.req.upperDir()}, b.req.Exclude...),
-	})
-	to.CloseWithError(b.fatal(ran)) // nil is EOF
-	if err := b.failure(ctx, ran, <-consumed); err != nil {
+// fill reads the overlay into the draft: what has changed since the last backup
+// of this boot, and where that does not come out even, everything.
+func (req *BackupRequest) fill(ctx context.Context, remote Remote, store Store, draft Draft) (Manifest, error) {
+	pass := &backupPass{req: req, remote: remote, store: store, draft: draft}
+	if err := pass.findBase(ctx); err != nil {
 		return Manifest{}, err
 	}
-	return b.manifest(), nil
-}
-
-// fatal returns nil if the archive may be whole: tar ended with 0, or with 1
-// because files changed under its hands.
-func (b *backupPass) fatal(ran error) error {
-	if exit, ok := errors.AsType[*ExitError](ran); ok && exit.Status == 1 {
-		return nil
+	if err := pass.plan(ctx); err != nil {
+		return Manifest{}, err
 	}
-	return ran
-}
-
-// failure picks the error that came first. Where the command came first, the
-// consumer has its error from the pipe.
-func (b *backupPass) failure(ctx context.Context, ran, consumed error) error {
-	ran = b.fatal(ran)
-	switch {
-	case ctx.Err() != nil:
-		return cancelled(ctx, backupOp)
-	case b.stored.err != nil:
-		return storeError(b.stored.err)
-	case consumed != nil && (ran == nil || !errors.Is(consumed, ran)):
-		return consumeError(consumed)
-	case ran == nil:
-		return nil
+	err := pass.run(ctx)
+	if why, ok := errors.AsType[baseError](err); ok {
+		whole := &backupPass{req: req, remote: remote, store: store, draft: draft, zstd: pass.zstd}
+		whole.warnings = append(whole.warnings, fmt.Sprintf("backup %s was of no use: %s", pass.base.ID, string(why)))
+		pass, err = whole, whole.run(ctx)
 	}
-	if exit, ok := errors.AsType[*ExitError](ran); ok && exit.Status == 2 {
-		return &bmc.Error{
-			Op: backupOp, Kind: bmc.KindOverlay,
-			Err:  fmt.Errorf("tar on the node could not read everything: %s", exit.Stderr),
-			Hint: "see to what tar names, or leave it out with overlay.exclude",
-		}
-	}
-	return remoteError(backupOp, ran)
-}
-
-func consumeError(err error) error {
-	if _, ok := errors.AsType[archiveError](err); !ok {
-		return storeError(err)
-	}
-	return &bmc.Error{
-		Op: backupOp, Kind: bmc.KindOverlay,
-		Err:  fmt.Errorf("what the node sent is not the archive of an upper dir: %w", err),
-		Hint: "run the command again, and see what the node's shell prints at login",
-	}
-}
-
-func storeError(err error) error {
-	if e, ok := errors.AsType[*bmc.Error](err); ok {
-		return e
-	}
-	return &bmc.Error{Op: "write to the store", Kind: bmc.KindOverlay, Err: err, Hint: "see whether the store's disk or mount is well"}
-}
-
-// consume parses, hashes, compresses and stores the archive as it flows.
-func (b *backupPass) consume(from io.Reader) (err error) {
-	files, err := b.open()
 	if err != nil {
-		return err
+		return Manifest{}, err
 	}
-	defer func() { err = errors.Join(err, files.close()) }()
-	b.stored = digest{w: files.archive, h: sha256.New()}
-	encoder, err := zstd.NewWriter(&b.stored, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, encoder.Close()) }()
-	b.raw = digest{w: encoder, h: sha256.New()}
-	b.result, err = readMembers(io.TeeReader(from, b.progress(&b.raw)), func(_ *archive, m member) error {
-		return files.list(m)
-	})
-	return err
-}
-
-// progress tells the request's Progress of every write.
-func (b *backupPass) progress(raw *digest) io.Writer {
-	if b.req.Progress == nil {
-		return raw
-	}
-	return writerFunc(func(p []byte) (int, error) {
-		n, err := raw.Write(p)
-		b.req.Progress(raw.n)
-		return n, err
-	})
-}
-
-type writerFunc func([]byte) (int, error)
-
-// Write calls the function.
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-// backupFiles are the files of a draft while they are written.
-type backupFiles struct {
-	closers         []io.Closer
-	archive         io.Writer
-	deleted, opaque *bufio.Writer
-}
-
-func (b *backupPass) open() (*backupFiles, error) {
-	var files backupFiles
-	var writers []io.Writer
-	for _, name := range []string{ArchiveFile, DeletedFile, OpaqueFile} {
-		w, err := b.draft.Write(name)
-		if err != nil {
-			return nil, errors.Join(err, files.close())
-		}
-		files.closers = append(files.closers, w)
-		writers = append(writers, w)
-	}
-	files.archive = writers[0]
-	files.deleted, files.opaque = bufio.NewWriter(writers[1]), bufio.NewWriter(writers[2])
-	return &files, nil
-}
-
-func (f *backupFiles) list(m member) error {
-	w := f.deleted
-	if !m.whiteout {
-		if !m.xattrs.opaque {
-			return nil
-		}
-		w = f.opaque
-	}
-	_, err := w.WriteString(m.name + "\x00")
-	return err
-}
-
-// close flushes and closes all files.
-func (f *backupFiles) close() error {
-	var errs []error
-	if f.opaque != nil {
-		errs = append(errs, f.deleted.Flush(), f.opaque.Flush())
-	}
-	for _, c := range f.closers {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	return pass.manifest(), nil
 }
 
 func (b *backupPass) manifest() Manifest {
 	r := b.req.Running
-	warnings := b.said.warnings()
-	if n := b.result.xattrWhiteouts; n > 0 {
+	warnings := append(b.warnings, b.said.warnings()...)
+	if n := b.asm.tally.xattrWhiteouts; n > 0 {
 		warnings = append(warnings, fmt.Sprintf("%d whiteouts are xattrs, which overlayfs itself does not make", n))
 	}
-	return Manifest{
+	m := Manifest{
 		Version: ManifestVersion, ID: b.draft.ID(), Node: b.req.Node, Site: b.req.Site,
-		CreatedAt: b.req.Now().UTC(), Purpose: b.req.Purpose, BootID: r.BootID,
+		CreatedAt: b.req.Now().UTC(), Purpose: b.req.Purpose, BootID: r.BootID, Clock: r.Clock,
 		Image: b.req.Image, Volume: b.req.Volume, Kernel: r.Kernel,
 		UpperDir: b.req.upperDir(), Options: r.Options, Excludes: append([]string{}, b.req.Exclude...),
-		Portable: !b.result.leansOnLower, Partial: b.said.shrank > 0,
-		Counts: b.result.counts, Warnings: warnings,
+		Portable: !b.asm.tally.leansOnLower, Flattened: b.flattened, Partial: len(b.shrunk) > 0 || b.said.unknown > 0,
+		Counts: b.asm.tally.counts, Warnings: warnings[:min(len(warnings), MaxWarnings)],
+		LeftOut: append([]LeftOut{}, b.leftOut...), Omitted: b.omitted,
+		Base: b.base.ID, Copied: b.copied, MovedBytes: b.moved.n,
 		RawBytes: b.raw.n, RawSHA256: b.raw.sum(),
 		StoredBytes: b.stored.n, StoredSHA256: b.stored.sum(),
 		ToolVersion: b.req.ToolVersion,
 	}
+	m.Changed, m.Omitted = bounded(b.again, m.Omitted)
+	for _, name := range b.shrunk {
+		m.Warnings = append(m.Warnings, escape(name)+": it shrank while it was read, twice")
+	}
+	m.Skipped = append([]Skipped{}, b.skipped...)
+	return m
+}
+
+// bounded escapes at most MaxNames names and adds the number of the others.
+func bounded(names []string, omitted int64) ([]string, int64) {
+	out := []string{}
+	for i, name := range names {
+		if i == MaxNames {
+			return out, omitted + int64(len(names)-i)
+		}
+		out = append(out, escape(name))
+	}
+	return out, omitted
 }
 
 // readBack compares what the store holds with what was sent to it.

@@ -46,27 +46,58 @@ type visitor func(a *archive, m member) error
 // compares the archive with its manifest: a visitor that acts on what it sees
 // needs a check before.
 func readStored(ctx context.Context, stored io.Reader, m Manifest, visit visitor) error {
-	in := &digest{r: contextReader{ctx, stored}, h: sha256.New()}
-	decoder, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
+	raw, err := unpack(ctx, stored)
 	if err != nil {
 		return damaged(m, err)
 	}
-	defer decoder.Close()
-	raw := &digest{r: decoder, h: sha256.New()}
+	defer raw.close()
 	counted, err := readMembers(raw, visit)
 	if err != nil {
 		return readError(ctx, m, err)
 	}
-	if _, err := io.Copy(io.Discard, in); err != nil {
+	if err := raw.compare(m); err != nil {
 		return readError(ctx, m, err)
 	}
-	switch {
-	case in.n != m.StoredBytes || in.sum() != m.StoredSHA256:
-		return damaged(m, errors.New("the stored file is not what was written"))
-	case raw.n != m.RawBytes || raw.sum() != m.RawSHA256:
-		return damaged(m, errors.New("the archive in the stored file is not what was read from the node"))
-	case counted.counts != m.Counts:
+	if counted.counts != m.Counts {
 		return damaged(m, fmt.Errorf("it holds %+v where its manifest says %+v", counted.counts, m.Counts))
+	}
+	return nil
+}
+
+// An unpacked is a stored archive while it is read.
+type unpacked struct {
+	stored, raw digest
+	decoder     *zstd.Decoder
+}
+
+func unpack(ctx context.Context, stored io.Reader) (*unpacked, error) {
+	u := &unpacked{stored: digest{r: contextReader{ctx, stored}, h: sha256.New()}}
+	var err error
+	if u.decoder, err = zstd.NewReader(&u.stored, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2)); err != nil {
+		return nil, err
+	}
+	u.raw = digest{r: u.decoder, h: sha256.New()}
+	return u, nil
+}
+
+// Read reads the tar archive.
+func (u *unpacked) Read(p []byte) (int, error) { return u.raw.Read(p) }
+
+func (u *unpacked) close() { u.decoder.Close() }
+
+// compare reads what is left of both and compares them with the manifest.
+func (u *unpacked) compare(m Manifest) error {
+	if _, err := io.Copy(io.Discard, &u.raw); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, &u.stored); err != nil {
+		return err
+	}
+	switch {
+	case u.stored.n != m.StoredBytes || u.stored.sum() != m.StoredSHA256:
+		return errors.New("the stored file is not what was written")
+	case u.raw.n != m.RawBytes || u.raw.sum() != m.RawSHA256:
+		return errors.New("the archive in the stored file is not what was read from the node")
 	}
 	return nil
 }
@@ -153,6 +184,23 @@ func (d *digest) Write(p []byte) (int, error) {
 }
 
 func (d *digest) sum() string { return hex.EncodeToString(d.h.Sum(nil)) }
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// digestOf reads one file of a draft.
+func digestOf(draft Draft, name string) (string, error) {
+	f, err := draft.Read(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	d := &digest{r: f, h: sha256.New()}
+	_, err = io.Copy(io.Discard, d)
+	return d.sum(), err
+}
 
 // A contextReader stops reading when its context ends.
 type contextReader struct {

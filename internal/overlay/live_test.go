@@ -108,27 +108,34 @@ mkdir -p /run/lab-outside && echo precious >/run/lab-outside/f && ln -s /run/lab
 	}
 }
 
-// TestMetacopy makes sure that a backup which leans on the lower layer is seen
-// for what it is, and never restored.
-func TestMetacopy(t *testing.T) {
-	m := newMachine(t)
-	s := openStore(t, t.TempDir())
-	n := m.boot(t, "metacopy=on,redirect_dir=on")
-	n.run("cd /lab && chmod 600 chmodded && mv renamed moved")
-	manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
-	if manifest.Portable || err == nil {
-		t.Fatalf("portable %v: %v", manifest.Portable, err)
-	}
-	t.Log(err)
-	if manifest.Options.Metacopy != "on" || manifest.Options.RedirectDir != "on" {
-		t.Errorf("options: %+v", manifest.Options)
-	}
-	n = m.boot(t, "")
-	before := n.view()
-	if _, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID}); err == nil {
-		t.Error("it was restored")
-	}
-	if list := differences(before, n.view()); len(list) > 0 {
-		t.Errorf("the node was touched: %s", strings.Join(list, "\n"))
+// TestPartsOfFiles backs up overlays that keep only part of what was changed:
+// the rest is in the image. What is stored has all of it, and is right over an
+// image that has changed, too.
+func TestPartsOfFiles(t *testing.T) {
+	for _, options := range []string{"metacopy=on,redirect_dir=on", "metacopy=on,redirect_dir=on,index=on"} {
+		t.Run(options, func(t *testing.T) {
+			m := newMachine(t)
+			s := openStore(t, t.TempDir())
+			n := m.boot(t, options)
+			n.change()
+			n.run(`cd /lab && mv moved moved-again && mkdir new-dir && mv kept new-dir/kept && echo more >new-dir/kept/a/b/more
+chmod 640 linked-lower && mv held held-2 && rm held-2/f && echo z >held-2/new && mkdir held-2/sub && chmod 600 /usr/bin/env`)
+			manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+			must(t, err)
+			if !manifest.Portable || manifest.Flattened == 0 || manifest.Options.Metacopy != "on" || len(manifest.Warnings) > 0 {
+				t.Errorf("manifest: %+v", manifest)
+			}
+			before := n.view()
+
+			n = m.boot(t, "")
+			report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID})
+			must(t, err)
+			if len(report.Differences) > 0 {
+				t.Errorf("report: %+v", report)
+			}
+			if list := differences(before, n.view()); len(list) > 0 {
+				t.Errorf("%d differences:\n%s", len(list), strings.Join(list, "\n"))
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"encoding/json"
 	"regexp"
 	"time"
 
@@ -29,6 +30,7 @@ type Manifest struct {
 	CreatedAt time.Time   `json:"createdAt"`
 	Purpose   Purpose     `json:"purpose"`
 	BootID    string      `json:"bootID"` // of the boot that was backed up
+	Clock     Clock       `json:"clock"`  // the node's, before anything was read
 	Image     string      `json:"image"`  // its name in the site file, or ""
 	Volume    site.Volume `json:"volume"` // of the live medium; zero when unknown
 	Kernel    string      `json:"kernel"` // its release
@@ -39,11 +41,30 @@ type Manifest struct {
 	// Portable tells that no member leaves data in the lower layer (xattrs
 	// overlay.metacopy and overlay.redirect). Restore refuses what is not.
 	Portable bool `json:"portable"`
-	// Partial tells that a file shrank while it was read, so that tar filled
-	// its end with zeros.
-	Partial  bool     `json:"partial"`
-	Counts   Counts   `json:"counts"`
-	Warnings []string `json:"warnings"` // tar's, at most MaxWarnings
+	// Flattened counts the members that were read from the merged view, because
+	// the upper dir has only part of them.
+	Flattened int64 `json:"flattened"`
+	// Partial tells that a file shrank while it was read, twice, so that tar
+	// filled its end with zeros.
+	Partial bool   `json:"partial"`
+	Counts  Counts `json:"counts"`
+
+	// Changed names what was read again because it changed while it was read;
+	// Skipped what no archive can hold, and why; LeftOut what matches Excludes.
+	// Names are escaped: \ooo for what is not printable UTF-8, \\ for \. Each
+	// list holds at most MaxNames; Omitted counts the rest.
+	Changed []string  `json:"changed"`
+	Skipped []Skipped `json:"skipped"`
+	LeftOut []LeftOut `json:"leftOut"`
+	Omitted int64     `json:"omitted"`
+	// Warnings are what tar said beyond that, at most MaxWarnings.
+	Warnings []string `json:"warnings"`
+
+	// Base is the backup that unchanged members were copied from, "" if none.
+	// This one holds all of them itself.
+	Base       string `json:"base"`
+	Copied     int64  `json:"copied"`     // members from Base
+	MovedBytes int64  `json:"movedBytes"` // that the node sent
 
 	RawBytes     int64  `json:"rawBytes"` // of the tar archive
 	RawSHA256    string `json:"rawSHA256"`
@@ -55,6 +76,28 @@ type Manifest struct {
 // MaxWarnings is how many warnings a manifest keeps; the last then says how
 // many more there were.
 const MaxWarnings = 200
+
+// Encode gives the manifest as it is stored, and as SHA256SUMS counts it.
+func (m Manifest) Encode() ([]byte, error) {
+	data, err := json.MarshalIndent(m, "", "  ")
+	return append(data, '\n'), err
+}
+
+// MaxNames is how many names each list of a manifest holds.
+const MaxNames = 10_000
+
+// A Skipped is a file that is not in the archive.
+type Skipped struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// A LeftOut is a file that overlay.exclude left out of the archive.
+type LeftOut struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // "" for what is no regular file
+}
 
 // Counts tells what an archive holds.
 type Counts struct {

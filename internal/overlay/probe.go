@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -14,6 +15,7 @@ import (
 // Running is what a node said of itself.
 type Running struct {
 	BootID  string // new at each boot
+	Clock   Clock
 	Kernel  string // its release
 	Cmdline string
 	// Live: "/" is an overlay and the system came from a live medium.
@@ -44,6 +46,16 @@ type Running struct {
 // HasGNUTar reports whether the node's tar is GNU's. Others lose xattrs, ACLs,
 // sparse files and large user IDs without a word.
 func (r Running) HasGNUTar() bool { return strings.Contains(r.Tar, "GNU tar") }
+
+// A Clock is what a node's clocks showed at one moment.
+type Clock struct {
+	Time   int64 `json:"time"`   // seconds since 1970; 0: not known
+	Uptime int64 `json:"uptime"` // seconds since the boot
+}
+
+// step is how far the clock was set forward between two moments of a boot,
+// in seconds.
+func (c Clock) step(then Clock) int64 { return c.Time - c.Uptime - (then.Time - then.Uptime) }
 
 // Options are those of an overlay mount, or the kernel module's defaults for
 // what mountinfo does not show: "on", "off", "follow", "nofollow".
@@ -100,12 +112,27 @@ func parseProbe(text string) Running {
 		Root:    strings.TrimSpace(s["uid"]) == "0",
 		HasZstd: strings.TrimSpace(s["zstd"]) != "",
 	}
+	r.Clock = parseClock(s["clock"])
 	r.Tar, _, _ = strings.Cut(strings.TrimSpace(s["tar"]), "\n")
 	r.readOverlay(rootMount(mounts), s["parameters"])
 	r.Live = r.UpperDir != "" && isLive(mounts, r.Cmdline)
 	r.readMedium(s["medium"])
 	r.readMarks(s)
 	return r
+}
+
+// parseClock reads "SECONDS UPTIME IDLE", zero if that is not what there is.
+func parseClock(text string) Clock {
+	fields := strings.Fields(text)
+	if len(fields) < 2 {
+		return Clock{}
+	}
+	now, err := strconv.ParseInt(fields[0], 10, 64)
+	up, err2 := strconv.ParseFloat(fields[1], 64)
+	if err != nil || err2 != nil {
+		return Clock{}
+	}
+	return Clock{Time: now, Uptime: int64(up)}
 }
 
 // sections splits the probe's output at its "== name" lines.

@@ -52,6 +52,20 @@ var (
 	probeScript string
 	//go:embed scripts/backup.sh
 	backupScript string
+	//go:embed scripts/names.sh
+	namesScript string
+	//go:embed scripts/again.sh
+	againScript string
+	//go:embed scripts/whole.sh
+	wholeScript string
+	//go:embed scripts/size.sh
+	sizeScript string
+	//go:embed scripts/digest.sh
+	digestScript string
+	//go:embed scripts/unnamed.sh
+	unnamedScript string
+	//go:embed scripts/speed.sh
+	speedScript string
 	//go:embed scripts/merged.sh
 	mergedScript string
 	//go:embed scripts/clear.sh

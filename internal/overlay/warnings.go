@@ -3,21 +3,25 @@ package overlay
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// maxLine bounds a line of stderr; the rest of a longer one is left out.
-const maxLine = 1024
+// maxLine bounds a line of stderr; the rest of a longer one is left out. tar
+// writes a name of PATH_MAX bytes with four characters for each at most.
+const maxLine = 20 << 10
 
 // messages collects what tar and rm say on stderr, a line each.
 type messages struct {
-	kept     []string
-	total    int
-	shrank   int // files whose end tar filled with zeros
-	line     []byte
-	overlong bool
+	kept  []string
+	total int
+	// What tar names, by what it says of it.
+	changed, shrunk, sockets []string
+	unknown                  int // lines that may have said that a file shrank
+	line                     []byte
+	overlong                 bool
 }
 
 // Write takes part of stderr; it never fails.
@@ -41,23 +45,43 @@ func (m *messages) Write(p []byte) (int, error) {
 // finds no /dev/null for its children's input in the merged view, where devtmpfs
 // is not mounted; it then closes their input, which does as well.
 func (m *messages) flush() {
-	line := Printable(string(m.line))
-	overlong := m.overlong
+	raw := strings.TrimPrefix(string(m.line), "tar: ")
+	line, overlong := Printable(raw), m.overlong
 	m.line, m.overlong = m.line[:0], false
-	line = strings.TrimPrefix(line, "tar: ")
 	if line == "" || strings.HasPrefix(line, "Exiting with failure status") ||
 		strings.HasPrefix(line, "xargs: ") && strings.Contains(line, "/dev/null") {
 		return
 	}
-	// An overlong line has an overlong name in it, so what it says of the file
-	// is not known: take it for the worst.
-	if strings.Contains(line, "File shrank by") || overlong {
-		m.shrank++
+	switch {
+	case overlong: // what it says is not known: take it for the worst
+		m.unknown++
+	case m.named(raw):
+		return
 	}
 	m.total++
 	if len(m.kept) < MaxWarnings-1 {
 		m.kept = append(m.kept, line)
 	}
+}
+
+// shrank is what GNU tar says of a file whose end it filled with zeros.
+var shrank = regexp.MustCompile(`: File shrank by [0-9]+ bytes?; padding with zeros$`)
+
+// named notes what tar says of one file, if it says what is looked for.
+func (m *messages) named(line string) bool {
+	if name, ok := strings.CutSuffix(line, ": file changed as we read it"); ok {
+		m.changed = append(m.changed, unescapeName(name))
+		return true
+	}
+	if name, ok := strings.CutSuffix(line, ": socket ignored"); ok {
+		m.sockets = append(m.sockets, unescapeName(name))
+		return true
+	}
+	if at := shrank.FindStringIndex(line); at != nil {
+		m.shrunk = append(m.shrunk, unescapeName(line[:at[0]]))
+		return true
+	}
+	return false
 }
 
 // warnings returns what was kept, and how much more there was.

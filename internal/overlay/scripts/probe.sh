@@ -12,6 +12,8 @@ section cmdline
 cat /proc/cmdline
 section mountinfo
 cat /proc/self/mountinfo
+section clock
+printf '%s %s\n' "$(date +%s)" "$(cat /proc/uptime)"
 section parameters
 for name in metacopy redirect_dir index; do
 	if [ -r "/sys/module/overlay/parameters/$name" ]; then

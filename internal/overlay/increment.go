@@ -1,0 +1,288 @@
+package overlay
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// A second backup of a boot moves little: the node sends what has changed since
+// the first, its base, and what has not is copied from there. What is stored is
+// whole all the same, and leans on no other backup: restoring, checking and
+// pruning know nothing of bases.
+//
+// Unchanged is what tar --newer leaves out: neither a file's data nor its status
+// (ctime) was changed since the base was begun. Nothing can set a ctime, and it
+// moves with every change of data, owner, mode, attribute and name. What makes it
+// say less is looked for: another boot, a clock that was set, another upper dir
+// or another list of what to leave out makes everything be sent; so does a file
+// of which the upper dir has only part. In the end every name that the upper dir
+// has is in the archive, from one or the other, or was sent by name.
+const (
+	// clockMargin is by how many seconds more the node looks back: time stamps
+	// are of the kernel's last tick, and seconds are not rounded up.
+	clockMargin = 3
+	// maxStep is by how many seconds the node's clock may have drifted apart from
+	// its uptime.
+	maxStep = 1
+	// maxMissing is how many names may be sent one by one.
+	maxMissing = 1000
+)
+
+// A baseError says why the base is of no use after all.
+type baseError string
+
+func (e baseError) Error() string { return string(e) }
+
+// findBase takes the newest backup that has all that did not change since.
+func (b *backupPass) findBase(ctx context.Context) error {
+	if b.req.Whole {
+		return nil
+	}
+	list, err := b.store.List(ctx, b.req.Node)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if b.serves(m) {
+			b.base = m
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *backupPass) serves(m Manifest) bool {
+	r := b.req.Running
+	step := r.Clock.step(m.Clock)
+	return m.BootID == r.BootID && m.Reliable() == nil && m.Flattened == 0 && m.Site == b.req.Site &&
+		m.UpperDir == b.req.upperDir() && slices.Equal(m.Excludes, append([]string{}, b.req.Exclude...)) &&
+		m.Clock.Time > 0 && r.Clock.Time >= m.Clock.Time && step >= -maxStep && step <= maxStep
+}
+
+// names streams the names in the upper dir.
+func (b *backupPass) names(ctx context.Context, exclude []string, each func(name string) error) error {
+	c := b.command(namesScript, exclude...)
+	c.Stderr = nil // what tar says of the files it will say again when it reads them
+	failed := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
+		lines := bufio.NewReaderSize(r, readBytes)
+		for {
+			line, err := lines.ReadString('\n')
+			if errors.Is(err, io.EOF) && line == "" {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			name, err := cleanName(unescapeName(strings.TrimSuffix(line, "\n")))
+			if err != nil {
+				return err
+			}
+			if err := each(name); err != nil {
+				return err
+			}
+		}
+	})
+	if failed == nil {
+		return nil
+	}
+	return failed
+}
+
+// listNames notes what is there before anything is read: what is not, was
+// deleted since the base.
+func (b *backupPass) listNames(ctx context.Context) error {
+	if b.base.ID == "" {
+		return nil
+	}
+	b.present = make(nameSet)
+	return b.names(ctx, b.req.Exclude, func(name string) error {
+		b.present.add(name)
+		return nil
+	})
+}
+
+// copyBase copies from the base what is still there and was not sent.
+func (b *backupPass) copyBase(ctx context.Context) error {
+	if b.base.ID == "" {
+		return nil
+	}
+	sent := b.asm.part
+	var odd error
+	err := b.readBase(ctx, func(r io.Reader) error {
+		return b.asm.add(r, func(m member) fate {
+			part, has := b.asm.names[keyOf(m.name)]
+			switch {
+			case has && part <= sent, !b.present.has(m.name):
+				return drop
+			case m.kind == typeHardLink:
+				if from, ok := b.asm.names[keyOf(m.link)]; !ok || from <= sent {
+					odd = baseError("a hard link in it is one no more: " + escape(m.name))
+				}
+			}
+			b.copied++
+			return keep
+		})
+	})
+	if odd != nil {
+		return odd
+	}
+	return err
+}
+
+// readBase hands on the base's archive, and compares it with its manifest.
+func (b *backupPass) readBase(ctx context.Context, consume func(io.Reader) error) error {
+	file, err := b.store.Open(ctx, b.base.Node, b.base.ID, ArchiveFile)
+	if err != nil {
+		return baseError(err.Error())
+	}
+	defer file.Close()
+	raw, err := unpack(ctx, file)
+	if err != nil {
+		return baseError(err.Error())
+	}
+	defer raw.close()
+	if err := consume(raw); err != nil {
+		if b.stored.err != nil || ctx.Err() != nil {
+			return err
+		}
+		return baseError(err.Error())
+	}
+	if err := raw.compare(b.base); err != nil {
+		return baseError(err.Error())
+	}
+	return nil
+}
+
+// readMissing proves that the archive is complete: every name that is there now
+// is in it. What is not, because it came meanwhile or because the base did not
+// have it, is sent by name.
+func (b *backupPass) readMissing(ctx context.Context) error {
+	if b.base.ID == "" {
+		return nil
+	}
+	var missing []string
+	err := b.names(ctx, b.req.Exclude, func(name string) error {
+		if !b.asm.has(name) {
+			missing = append(missing, name)
+		}
+		if len(missing) > maxMissing {
+			return baseError(fmt.Sprintf("more than %d names are in neither", maxMissing))
+		}
+		return nil
+	})
+	if failed, ok := errors.AsType[*streamError](err); ok && failed.consumed != nil {
+		if odd, ok := errors.AsType[baseError](failed.consumed); ok {
+			return odd
+		}
+	}
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return b.reread(ctx, missing)
+}
+
+// plan asks the node how much there is, looks whether that can fit, and decides
+// who compresses.
+func (b *backupPass) plan(ctx context.Context) error {
+	size := b.base.RawBytes
+	if b.base.ID == "" {
+		var err error
+		if size, err = b.measure(ctx); err != nil {
+			return b.explain(ctx, err)
+		}
+	}
+	if err := b.fits(ctx, size); err != nil {
+		return err
+	}
+	b.zstd = b.req.Running.HasZstd
+	if b.base.ID != "" || !b.zstd || size < worthMeasuring {
+		return nil
+	}
+	rate, err := b.rate(ctx)
+	if err != nil {
+		return b.explain(ctx, err)
+	}
+	// Where the network is faster than zstd on one processor, the node had better
+	// not spend the time: 2.3 times the bytes, for half of its processor time.
+	b.zstd = rate < fastLink
+	return nil
+}
+
+const (
+	worthMeasuring = 64 << 20
+	probeBytes     = 8 << 20
+	fastLink       = 200 << 20 // bytes a second
+	// leastRatio is how much smaller an overlay can get at best; a store that
+	// lacks even that room will not do.
+	leastRatio = 10
+)
+
+// measure asks how many bytes the upper dir takes.
+func (b *backupPass) measure(ctx context.Context) (int64, error) {
+	out := capture{limit: 4 << 10}
+	c := b.command(sizeScript)
+	c.Stdout, c.Stderr = &out, nil
+	if err := b.remote.Run(ctx, c); err != nil {
+		return 0, &streamError{ran: err}
+	}
+	var kib int64
+	if _, err := fmt.Sscan(out.String(), &kib); err != nil {
+		return 0, nil //nolint:nilerr // it is not known, then
+	}
+	return kib << 10, nil
+}
+
+// rate measures the way from the node, in bytes a second.
+func (b *backupPass) rate(ctx context.Context) (int64, error) {
+	begun := b.req.Now()
+	var got int64
+	c := Command{Script: speedScript, Args: []string{fmt.Sprint(probeBytes)}, Stdout: writerFunc(func(p []byte) (int, error) {
+		if got == 0 {
+			begun = b.req.Now() // the way there does not count
+		}
+		got += int64(len(p))
+		return len(p), nil
+	})}
+	if err := b.remote.Run(ctx, c); err != nil {
+		return 0, &streamError{ran: err}
+	}
+	took := b.req.Now().Sub(begun)
+	return int64(float64(got) / max(took.Seconds(), 1e-6)), nil
+}
+
+// A Sizer is a Store that knows how much room is left.
+type Sizer interface {
+	// Free gives the bytes that may still be written for a node.
+	Free(ctx context.Context, node string) (int64, error)
+}
+
+// fits refuses, before anything is read, what cannot fit.
+func (b *backupPass) fits(ctx context.Context, size int64) error {
+	sizer, ok := b.store.(Sizer)
+	if !ok {
+		return nil
+	}
+	free, err := sizer.Free(ctx, b.req.Node)
+	if err != nil {
+		return err
+	}
+	need := size / leastRatio
+	if b.base.ID != "" {
+		need = b.base.StoredBytes
+	}
+	if free >= need {
+		return nil
+	}
+	return &bmc.Error{
+		Op: "write to the store", Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("it has room for %d MiB, and a backup of this overlay of %d MiB takes %d MiB or more", free>>20, size>>20, need>>20),
+		Hint: "make room: livecd-sync backups prune removes what overlay.keep does not want",
+	}
+}

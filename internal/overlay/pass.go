@@ -1,0 +1,351 @@
+package overlay
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+)
+
+// A backupPass is one reading of the upper dir into a draft.
+type backupPass struct {
+	req    *BackupRequest
+	remote Remote
+	store  Store
+	draft  Draft
+	base   Manifest // whose unchanged members are copied; its ID is "" without one
+	zstd   bool     // the node compresses
+
+	files  *backupFiles
+	asm    *assembly
+	raw    digest // the tar archive
+	stored digest // what is written to the store
+	moved  digest // what the node sent
+	said   messages
+
+	present nameSet         // names in the upper dir, when they were asked for
+	partial map[string]bool // names of which the upper dir has only part
+	moving  []string        // directories among them, renamed on the node
+	again   []string        // read again, since they changed
+	shrunk  []string        // and shrank even then
+
+	flattened, copied, omitted int64
+	skipped                    []Skipped
+	leftOut                    []LeftOut
+	warnings                   []string
+}
+
+// run reads, and leaves the draft's files complete.
+func (b *backupPass) run(ctx context.Context) (err error) {
+	if b.files, err = openFiles(b.draft); err != nil {
+		return storeError(err)
+	}
+	defer func() { _ = b.files.close() }() // a second time, if all went well
+	b.stored = digest{w: b.files.archive, h: sha256.New()}
+	encoder, err := zstd.NewWriter(&b.stored, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
+	if err != nil {
+		return storeError(err)
+	}
+	defer func() { _ = encoder.Close() }()
+	b.raw = digest{w: encoder, h: sha256.New()}
+	b.moved = digest{h: sha256.New()}
+	b.partial = make(map[string]bool)
+	b.asm = newAssembly(b.progress(), b.files)
+	for _, part := range []func(context.Context) error{b.listNames, b.readUpper, b.copyBase, b.readWhole, b.readAgain, b.readMissing, b.lookAside} {
+		if err := part(ctx); err != nil {
+			return b.explain(ctx, err)
+		}
+	}
+	if err := errors.Join(b.asm.finish(), encoder.Close(), b.files.close()); err != nil {
+		return storeError(err)
+	}
+	return nil
+}
+
+// progress tells the request's Progress of every write.
+func (b *backupPass) progress() io.Writer {
+	if b.req.Progress == nil {
+		return &b.raw
+	}
+	return writerFunc(func(p []byte) (int, error) {
+		n, err := b.raw.Write(p)
+		b.req.Progress(b.raw.n)
+		return n, err
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+// Write calls the function.
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// command is a script with the boot and the upper dir that it is for.
+func (b *backupPass) command(script string, args ...string) Command {
+	return Command{Script: script, Stderr: &b.said, Args: append([]string{b.req.Running.BootID, b.req.upperDir()}, args...)}
+}
+
+// receive adds what a command sends to the archive.
+func (b *backupPass) receive(ctx context.Context, c Command, compressed bool, choose func(member) fate) error {
+	failed := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
+		part := io.TeeReader(r, writerFunc(b.count))
+		if !compressed {
+			return b.asm.add(part, choose)
+		}
+		decoder, err := zstd.NewReader(part, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
+		if err != nil {
+			return err
+		}
+		defer decoder.Close()
+		return b.asm.add(decoder, choose)
+	})
+	if failed == nil {
+		return nil
+	}
+	return failed
+}
+
+func (b *backupPass) count(p []byte) (int, error) {
+	b.moved.n += int64(len(p))
+	return len(p), nil
+}
+
+// readUpper reads the upper dir, or what has changed in it since the base.
+func (b *backupPass) readUpper(ctx context.Context) error {
+	how, since := "", ""
+	if b.zstd {
+		how = "zstd"
+	}
+	if b.base.ID != "" {
+		since = fmt.Sprint(b.base.Clock.Time - clockMargin)
+	}
+	c := b.command(backupScript, append([]string{how, since}, b.req.Exclude...)...)
+	err := b.receive(ctx, c, b.zstd, b.ownOrPartial)
+	if err == nil && b.base.ID != "" && len(b.partial)+len(b.moving) > 0 {
+		return baseError("files of which the upper dir has only part have come since")
+	}
+	return err
+}
+
+// ownOrPartial leaves out those members that overlayfs keeps part of in the
+// layers below, for readWhole to read; without that they would be zeros, or
+// missing, over any other image (metacopy and redirect_dir).
+func (b *backupPass) ownOrPartial(m member) fate {
+	switch {
+	case b.moved1(m.name):
+		return drop
+	case m.kind == typeDir && m.xattrs.redirect:
+		b.moving = append(b.moving, m.name)
+		return seal
+	case m.xattrs.metacopy, m.kind == typeHardLink && b.partial[m.link]:
+		b.partial[m.name] = true
+		return drop
+	}
+	return keep
+}
+
+// moved1 reports whether name lies in a directory that was renamed.
+func (b *backupPass) moved1(name string) bool {
+	if len(b.moving) == 0 {
+		return false
+	}
+	for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
+		if slices.Contains(b.moving, name[:at]) {
+			return true
+		}
+	}
+	return false
+}
+
+// readWhole reads from the merged view what the upper dir has only part of.
+func (b *backupPass) readWhole(ctx context.Context) error {
+	files := make([]string, 0, len(b.partial))
+	for name := range b.partial {
+		files = append(files, name)
+	}
+	slices.Sort(files)
+	before := b.asm.tally.counts.Entries
+	for _, part := range []struct {
+		names   []string
+		recurse string
+	}{{files, "--no-recursion"}, {b.moving, "--recursion"}} {
+		if len(part.names) == 0 {
+			continue
+		}
+		err := b.receive(ctx, b.inMergedView(part.recurse, part.names), false, func(m member) fate {
+			if slices.Contains(b.moving, m.name) {
+				return drop // written already, as opaque
+			}
+			return keep
+		})
+		if err != nil {
+			return err
+		}
+	}
+	b.flattened = b.asm.tally.counts.Entries - before
+	for _, name := range files {
+		if !b.asm.has(name) {
+			b.warnings = append(b.warnings, escape(name)+": it was gone before all of it was read")
+		}
+	}
+	return nil
+}
+
+func (b *backupPass) inMergedView(recurse string, names []string) Command {
+	body := "recursion=" + recurse + "\nset --"
+	for _, pattern := range b.req.Exclude {
+		body += " " + shellQuote("--exclude="+pattern)
+	}
+	return Command{
+		Script: mergedScript, Args: []string{b.req.Running.BootID, body + "\n" + wholeScript},
+		Stdin: terminated(names), Stderr: &b.said,
+	}
+}
+
+// readAgain reads once more what changed while it was read. What shrinks again
+// makes the backup partial.
+func (b *backupPass) readAgain(ctx context.Context) error {
+	b.said.warnings() // for the last line
+	b.again = b.withLinks(slices.Concat(b.said.changed, b.said.shrunk))
+	if len(b.again) == 0 {
+		return nil
+	}
+	b.said.changed, b.said.shrunk = nil, nil
+	if err := b.reread(ctx, b.again); err != nil {
+		return err
+	}
+	b.shrunk = b.said.shrunk
+	return nil
+}
+
+// withLinks adds the other names of files that have several: tar makes a file
+// that it replaces anew, and the others would keep what it was.
+func (b *backupPass) withLinks(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if b.partial[name] {
+			continue // its data was read from the merged view, just now
+		}
+		out = append(out, name)
+		out = append(out, b.asm.links[name]...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (b *backupPass) reread(ctx context.Context, names []string) error {
+	c := b.command(againScript)
+	c.Stdin = terminated(names)
+	return b.receive(ctx, c, false, func(m member) fate {
+		if m.xattrs.metacopy { // since just now; what there was is as good
+			return drop
+		}
+		return keep
+	})
+}
+
+// explain picks what an error was, and says it for people.
+func (b *backupPass) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return cancelled(ctx, backupOp)
+	}
+	if b.stored.err != nil {
+		return storeError(b.stored.err)
+	}
+	failed, ok := errors.AsType[*streamError](err)
+	switch {
+	case !ok:
+		return err
+	case failed.consumed != nil:
+		return consumeError(failed.consumed)
+	}
+	if exit, ok := errors.AsType[*ExitError](failed.ran); ok && exit.Status == 2 {
+		return &bmc.Error{
+			Op: backupOp, Kind: bmc.KindOverlay,
+			Err:  fmt.Errorf("tar on the node could not read everything: %s", exit.Stderr),
+			Hint: "see to what tar names, or leave it out with overlay.exclude",
+		}
+	}
+	return remoteError(backupOp, failed.ran)
+}
+
+// Error gives the side that failed.
+func (e *streamError) Error() string {
+	if e.ran != nil {
+		return e.ran.Error()
+	}
+	return e.consumed.Error()
+}
+
+func consumeError(err error) error {
+	if _, ok := errors.AsType[archiveError](err); !ok {
+		return storeError(err)
+	}
+	return &bmc.Error{
+		Op: backupOp, Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("what the node sent is not the archive of an upper dir: %w", err),
+		Hint: "run the command again, and see what the node's shell prints at login",
+	}
+}
+
+func storeError(err error) error {
+	if e, ok := errors.AsType[*bmc.Error](err); ok {
+		return e
+	}
+	return &bmc.Error{Op: "write to the store", Kind: bmc.KindOverlay, Err: err, Hint: "see whether the store's disk or mount is well"}
+}
+
+// backupFiles are the files of a draft while they are written.
+type backupFiles struct {
+	closers         []io.Closer
+	archive         io.Writer
+	deleted, opaque *bufio.Writer
+}
+
+func openFiles(draft Draft) (*backupFiles, error) {
+	var files backupFiles
+	var writers []io.Writer
+	for _, name := range []string{ArchiveFile, DeletedFile, OpaqueFile} {
+		w, err := draft.Write(name)
+		if err != nil {
+			return nil, errors.Join(err, files.close())
+		}
+		files.closers = append(files.closers, w)
+		writers = append(writers, w)
+	}
+	files.archive = writers[0]
+	files.deleted, files.opaque = bufio.NewWriter(writers[1]), bufio.NewWriter(writers[2])
+	return &files, nil
+}
+
+func (f *backupFiles) list(m member) error {
+	w := f.deleted
+	if !m.whiteout {
+		if !m.xattrs.opaque {
+			return nil
+		}
+		w = f.opaque
+	}
+	_, err := w.WriteString(m.name + "\x00")
+	return err
+}
+
+// close flushes and closes all files; a second time it does nothing.
+func (f *backupFiles) close() error {
+	var errs []error
+	if f.opaque != nil && f.closers != nil {
+		errs = append(errs, f.deleted.Flush(), f.opaque.Flush())
+	}
+	for _, c := range f.closers {
+		errs = append(errs, c.Close())
+	}
+	f.closers = nil
+	return errors.Join(errs...)
+}
