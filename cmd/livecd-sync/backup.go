@@ -172,7 +172,7 @@ func (a *app) backupsCommand() *cobra.Command {
 		Short: "List the backups in the stores, newest first; uses no network",
 		Long:  "list shows the backups of each node, newest first.\n\n" + exitHelp,
 		RunE:  func(c *cobra.Command, args []string) error { return a.listBackups(c.Context(), args) },
-	})
+	}, a.verifyCommand(), a.pruneCommand())
 	return c
 }
 
@@ -189,7 +189,7 @@ func (a *app) listBackups(ctx context.Context, args []string) error {
 		return err
 	}
 	part := only(s, names)
-	c := &nodes{site: part}
+	c := a.reach(part)
 	all := []overlay.Manifest{}
 	failed, stores := false, 0
 	for _, n := range part.Nodes {

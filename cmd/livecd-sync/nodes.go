@@ -13,6 +13,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/report"
 	"github.com/livecd-sync/livecd-sync/internal/secret"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
@@ -25,6 +26,9 @@ type nodes struct {
 	clock   bmc.Clock
 	version string
 	agent   string // the socket of the ssh agent, or ""
+
+	mu     sync.Mutex
+	stores map[string]store.Store // those that were opened, by name
 
 	readImages sync.Once
 	names      map[site.Volume]string // of the site's images
@@ -60,7 +64,14 @@ func (c *nodes) probe(ctx context.Context, n site.Node) (r overlay.Running, err 
 
 // Host asks the node what it runs.
 func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
-	r, err := c.probe(ctx, n)
+	var r overlay.Running
+	var unsaved *plan.Unsaved
+	err := c.on(ctx, n, func(remote overlay.Remote) (err error) {
+		if r, err = overlay.Probe(ctx, remote); err == nil {
+			unsaved = c.unsaved(ctx, n, remote, r)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +80,7 @@ func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
 	if !r.Live && r.UpperDir == "" {
 		return plan.HostDisk{BootID: r.BootID}, nil
 	}
-	return plan.HostLive{BootID: r.BootID, Volume: volumeOf(r), Upper: r.UpperDir, Restored: r.Restored.ID}, nil
+	return plan.HostLive{BootID: r.BootID, Volume: volumeOf(r), Upper: r.UpperDir, Restored: r.Restored.ID, Unsaved: unsaved}, nil
 }
 
 // volumeOf is the live medium's identity; zero when it could not be read.
@@ -81,8 +92,35 @@ func volumeOf(r overlay.Running) site.Volume {
 	return v
 }
 
-func (c *nodes) store(n site.Node) (overlay.Store, error) {
-	return store.Open(c.site.Stores[n.Overlay.Store])
+// store opens the node's store.
+func (c *nodes) store(n site.Node) (overlay.Store, error) { return c.openStore(n.Overlay.Store) }
+
+// openStore opens a store, once for all nodes that have it.
+func (c *nodes) openStore(name string) (overlay.Store, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, ok := c.stores[name]; ok {
+		return st, nil
+	}
+	st, err := store.Open(c.site.Stores[name], store.Config{Site: c.site.Name, Secret: c.secrets.Get, Agent: c.agent})
+	if err != nil {
+		return nil, err
+	}
+	if c.stores == nil {
+		c.stores = make(map[string]store.Store)
+	}
+	c.stores[name] = st
+	return st, nil
+}
+
+// close ends the connections to the stores. Those that are used again connect
+// again.
+func (c *nodes) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, st := range c.stores {
+		_ = st.Close() // whatever was written was known to be stored before
+	}
 }
 
 // Overlay reads what the node's store holds for it.
@@ -208,18 +246,7 @@ func transfer(progress func(string), verb string) func(int64) {
 	return func(bytes int64) { progress(size(bytes) + " " + verb) }
 }
 
-// size writes a number of bytes for people.
-func size(n int64) string {
-	const step = 1024
-	if n < step {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n), 0
-	for units := "KMGTP"; v >= step && unit < len(units); unit++ {
-		v /= step
-	}
-	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit-1])
-}
+func size(n int64) string { return report.Size(n) }
 
 // SetReboot leaves a note in the node's store.
 func (c *nodes) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error {

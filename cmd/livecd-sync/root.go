@@ -64,6 +64,8 @@ type app struct {
 	timeout   time.Duration
 	logFormat string
 
+	atEnd []func() // called when the command has returned
+
 	stop    chan struct{} // closed at the first signal
 	stopped bool          // read after the command has returned
 }
@@ -75,6 +77,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root := a.rootCommand() //nolint:contextcheck // commands take theirs from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	for _, f := range a.atEnd {
+		f()
+	}
 	done()
 	return a.exit(err)
 }
@@ -171,7 +176,7 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddCommand(
 		a.validateCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
-		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.simCommand(), a.versionCommand(),
+		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.simCommand(), a.versionCommand(),
 	)
 	return root
 }

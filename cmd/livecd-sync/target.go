@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -44,7 +45,23 @@ func (a *app) open(ctx context.Context, accept []string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.openSite(ctx, s, accept)
+	t, err := a.openSite(ctx, s, accept)
+	if t != nil {
+		a.atEnd = append(a.atEnd, t.nodes.close)
+	}
+	return t, err
+}
+
+// reach prepares to reach a site's nodes and stores; what it opens is closed at
+// the end of the command.
+func (a *app) reach(s *site.Site) *nodes {
+	c := a.newNodes(s)
+	a.atEnd = append(a.atEnd, c.close)
+	return c
+}
+
+func (a *app) newNodes(s *site.Site) *nodes {
+	return &nodes{site: s, secrets: new(secret.Keeper), clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK")}
 }
 
 func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*target, error) {
@@ -53,7 +70,7 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 	if err != nil {
 		return nil, err
 	}
-	t := &target{app: a, accept: map[string]bool{}, secrets: new(secret.Keeper), log: a.logger()}
+	t := &target{app: a, accept: map[string]bool{}, log: a.logger()}
 	if len(accept) > 0 {
 		given, err := u.Select(accept, nil)
 		if err != nil {
@@ -68,8 +85,9 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 		return nil, err
 	}
 	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange}
-	t.nodes = &nodes{site: t.site, secrets: t.secrets, clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK")}
-	return t, errors.Join(t.checkSecrets(ctx), t.checkAuthorities())
+	t.nodes = a.newNodes(t.site)
+	t.secrets = t.nodes.secrets
+	return t, errors.Join(t.checkSecrets(ctx), t.checkAuthorities(), t.checkStores())
 }
 
 func universe(s *site.Site) noderange.Universe {
@@ -92,26 +110,62 @@ func only(s *site.Site, names []string) *site.Site {
 func (t *target) checkSecrets(ctx context.Context) error {
 	var missing []error
 	asked := map[string]bool{}
-	check := func(n site.Node, field string, ref site.SecretRef) {
+	check := func(at site.Pos, what string, ref site.SecretRef) {
 		id := secret.Key(ref)
 		if asked[id] {
 			return
 		}
 		asked[id] = true
 		if _, err := t.secrets.Get(ctx, ref); err != nil {
-			missing = append(missing, fmt.Errorf("%s: %s of %s: %w\n  → %s", n.At(field), field, n.Name, err, bmc.HintOf(err)))
+			missing = append(missing, fmt.Errorf("%s: %s: %w\n  → %s", at, what, err, bmc.HintOf(err)))
 		}
 	}
 	for _, n := range t.site.Nodes {
-		check(n, "bmc.password", n.BMC.Password)
+		check(n.At("bmc.password"), "bmc.password of "+n.Name, n.BMC.Password)
 		if n.SSH != nil {
-			check(n, "ssh.password", n.SSH.Password)
+			check(n.At("ssh.password"), "ssh.password of "+n.Name, n.SSH.Password)
+		}
+	}
+	for _, s := range t.stores() {
+		refs := s.Secrets()
+		for _, field := range slices.Sorted(maps.Keys(refs)) {
+			check(s.Pos, field+" of store "+s.Name, refs[field])
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
 	return plainError{errors.Join(missing...)}
+}
+
+// stores are those of the selected nodes whose overlay is managed, by name.
+func (t *target) stores() []site.Store {
+	var names []string
+	for _, n := range t.site.Nodes {
+		if n.OverlayManaged() {
+			names = append(names, n.Overlay.Store)
+		}
+	}
+	slices.Sort(names)
+	var list []site.Store
+	for _, name := range slices.Compact(names) {
+		list = append(list, t.site.Stores[name])
+	}
+	return list
+}
+
+// checkStores opens the stores that the selected nodes have, which asks nobody.
+func (t *target) checkStores() error {
+	var wrong []error
+	for _, s := range t.stores() {
+		if _, err := t.nodes.openStore(s.Name); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w\n  → %s", s.Pos, err, bmc.HintOf(err)))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return plainError{errors.Join(wrong...)}
 }
 
 // checkAuthorities reads every file of certificate authorities that the selected

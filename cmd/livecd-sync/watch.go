@@ -88,6 +88,7 @@ func (w *watcher) once(ctx, applying context.Context, why watch.Reason) {
 		w.app.complain(err)
 		return
 	}
+	defer t.nodes.close()
 	p := t.plan(ctx)
 	if ctx.Err() != nil {
 		return

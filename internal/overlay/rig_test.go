@@ -318,7 +318,7 @@ func differences(before, after map[string]string) []string {
 
 func openStore(t testing.TB, dir string) overlay.Store {
 	t.Helper()
-	s, err := store.Open(site.Store{Name: "test", URL: "file://" + dir})
+	s, err := store.Open(site.Store{Name: "test", URL: "file://" + dir}, store.Config{})
 	must(t, err)
 	return s
 }

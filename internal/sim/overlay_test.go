@@ -41,7 +41,7 @@ func dial(t *testing.T, s *sim.Site, n *sim.Node) *sshremote.Conn {
 // simulated node.
 func TestOverlayIsSavedAndRestored(t *testing.T) {
 	s, n := one(t, sim.NodeSpec{Initial: sim.InitialState{Image: "pit-1.6", Overlay: map[string]string{"etc/motd": "by hand\n", "srv/big.squashfs": "large\n"}}})
-	backups, err := store.Open(site.Store{Name: "admin", URL: "file://" + filepath.Join(t.TempDir(), "backups")})
+	backups, err := store.Open(site.Store{Name: "admin", URL: "file://" + filepath.Join(t.TempDir(), "backups")}, store.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

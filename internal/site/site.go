@@ -48,8 +48,19 @@ type Image struct {
 // A Store keeps backups.
 type Store struct {
 	Name string
-	URL  string // file:///absolute/path
-	Pos  Pos
+	// URL is file:///absolute/path or sftp://user@host[:port]/absolute/path.
+	URL string
+	SSH *SSH // how to reach the server of an sftp store; else nil
+	Pos Pos
+}
+
+// Secrets are where the store's secrets are to be had, by the name of the key.
+func (s Store) Secrets() map[string]SecretRef {
+	refs := map[string]SecretRef{}
+	if s.SSH != nil {
+		refs["ssh.password"] = s.SSH.Password
+	}
+	return refs
 }
 
 // Serve says how livecd-sync serves images itself.

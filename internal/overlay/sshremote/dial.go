@@ -1,6 +1,7 @@
 package sshremote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type Config struct {
 	Agent    string
 	Password bmc.Secret
 	HostKey  site.HostKey
+	// Peer is what is reached, for errors; "": "node".
+	Peer string
 	// Timeout bounds connecting and logging in, each; 0: DefaultTimeout.
 	Timeout time.Duration
 	// KeepAlive is how often the node is asked for a sign of life; after three
@@ -49,6 +52,9 @@ func (c Config) address() string {
 	}
 	return net.JoinHostPort(c.Address, strconv.Itoa(port))
 }
+
+// peer is what is reached, in words.
+func (c Config) peer() string { return cmp.Or(c.Peer, "node") }
 
 // A Conn is a connection to a node, and an overlay.Remote. Its commands run one
 // after the other; when the context of one ends, the whole connection does.
@@ -175,7 +181,7 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 	case check.refused():
 		e.Hint, e.Err = check.refusal()
 	case isAuthError(err):
-		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the node let %s in with none of: %s", c.User, auth.names()), auth.hint()
+		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the %s let %s in with none of: %s", c.peer(), c.User, auth.names()), auth.hint()
 	default:
 		e.Hint = "try it by hand: ssh -v " + c.User + "@" + c.Address
 	}
@@ -219,7 +225,7 @@ func (c *Conn) keepAlive() {
 				missed++
 			}
 			if missed >= keepAliveMisses {
-				c.giveUp(fmt.Errorf("the node gave no sign of life for %s", keepAliveMisses*c.config.KeepAlive))
+				c.giveUp(fmt.Errorf("the %s gave no sign of life for %s", c.config.peer(), keepAliveMisses*c.config.KeepAlive))
 				<-broken
 				return
 			}

@@ -37,12 +37,13 @@ type hostKeyCheck struct {
 	shown      []string // fingerprints that were refused
 	wanted     []string // fingerprints
 	revoked    bool
+	peer       string // what is reached
 }
 
 func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
 	switch {
 	case c.HostKey.Any:
-		return &hostKeyCheck{callback: ssh.InsecureIgnoreHostKey(), algorithms: [][]string{nil}}, nil //nolint:gosec // the site file says so
+		return &hostKeyCheck{callback: ssh.InsecureIgnoreHostKey(), algorithms: [][]string{nil}, peer: c.peer()}, nil //nolint:gosec // the site file says so
 	case c.HostKey.Fingerprint != "":
 		return c.checkFingerprint(), nil
 	case c.HostKey.KnownHosts != "":
@@ -50,13 +51,13 @@ func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
 	}
 	return nil, &bmc.Error{
 		Op: "ssh to " + c.address(), Kind: bmc.KindSSH,
-		Err:  errors.New("nothing says which host key the node must show"),
+		Err:  fmt.Errorf("nothing says which host key the %s must show", c.peer()),
 		Hint: "set ssh.hostKey to a known_hosts file, a SHA256:… fingerprint or any",
 	}
 }
 
 func (c Config) checkFingerprint() *hostKeyCheck {
-	check := &hostKeyCheck{many: true, source: "ssh.hostKey", wanted: []string{c.HostKey.Fingerprint}}
+	check := &hostKeyCheck{peer: c.peer(), many: true, source: "ssh.hostKey", wanted: []string{c.HostKey.Fingerprint}}
 	for _, k := range keyAlgorithms {
 		check.algorithms = append(check.algorithms, k.algorithms)
 	}
@@ -85,7 +86,7 @@ func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
 		}
 		return nil, e
 	}
-	check := &hostKeyCheck{source: c.HostKey.KnownHosts}
+	check := &hostKeyCheck{peer: c.peer(), source: c.HostKey.KnownHosts}
 	check.algorithms = [][]string{check.known(known, c.address())}
 	check.callback = func(host string, remote net.Addr, key ssh.PublicKey) error {
 		err := known(host, remote, key)
@@ -147,11 +148,11 @@ func (h *hostKeyCheck) refusal() (hint string, err error) {
 	switch {
 	case h.revoked:
 		return "find out who answers at this address before anything else",
-			fmt.Errorf("the node shows the host key %s, which %s has revoked", shown, h.source)
+			fmt.Errorf("the %s shows the host key %s, which %s has revoked", h.peer, shown, h.source)
 	case len(h.wanted) == 0:
 		return liveHint + "add the key to the file once you have compared it on the console",
-			fmt.Errorf("the node shows the host key %s, and %s has none for it", shown, h.source)
+			fmt.Errorf("the %s shows the host key %s, and %s has none for it", h.peer, shown, h.source)
 	}
 	return liveHint + "put the new key in place once you have compared it on the console",
-		fmt.Errorf("the node's host key has changed: it shows %s where %s has %s", shown, h.source, strings.Join(h.wanted, ", "))
+		fmt.Errorf("the %s's host key has changed: it shows %s where %s has %s", h.peer, shown, h.source, strings.Join(h.wanted, ", "))
 }

@@ -1,16 +1,25 @@
-// Package store keeps backups. Today there is one kind of target: a directory of
-// this machine, or one mounted on it, named by a file:// URL:
+// Package store keeps backups: in a directory of this machine, or one mounted on
+// it (file://), or in a directory of an sftp server (sftp://). storetest says what
+// each has to do. What they hold looks the same:
 //
 //	NODE/.lock                            held while a backup of NODE is written
-//	NODE/.new-20261123T050000Z            a backup that is being written
 //	NODE/20261123T050000Z/overlay.tar.zst a verified backup
 //	NODE/20261123T050000Z/deleted.lst
 //	NODE/20261123T050000Z/opaque.lst
 //	NODE/20261123T050000Z/manifest.json
 //	NODE/reboot.json                      a reset has begun, and is not done with
 //
-// Every file is on stable storage before the directory is renamed to its final
-// name, so that whatever is listed is whole. All access goes through an os.Root:
-// neither a name nor a symbolic link leads out of the store. Files are readable
-// by their owner only, since an overlay holds /etc/shadow.
+// In a directory of this machine a backup that is being written is NODE/.new-ID,
+// and is renamed once every file is on stable storage. All access goes through an
+// os.Root: neither a name nor a symbolic link leads out of the store. The lock is
+// the kernel's (flock), which frees it when its holder dies.
+//
+// On a server a backup is there if its manifest is, which is written last and
+// removed first; names are checked here, and where links lead is the server's
+// affair. The lock is a file that expires (see lock). The two kinds of lock know
+// nothing of each other: what writes to one directory both ways must not do so
+// at one time.
+//
+// Files are readable by their owner only, since an overlay holds /etc/shadow. A
+// backup whose manifest names another site does not exist.
 package store

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -45,6 +43,7 @@ func (d *directory) Create(_ context.Context, node string, at time.Time) (overla
 }
 
 func (w *draft) begin(at time.Time) error {
+	w.store.step()
 	lock, err := w.root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
@@ -65,10 +64,11 @@ func (w *draft) begin(at time.Time) error {
 	if err := w.removeLeftovers(); err != nil {
 		return err
 	}
-	if w.id, err = w.unusedID(at); err != nil {
+	if w.id, err = unusedID(w.node, at, w.used); err != nil {
 		return err
 	}
 	w.dir = newPrefix + w.id
+	w.store.step()
 	return w.root.Mkdir(w.dir, 0o700)
 }
 
@@ -94,6 +94,7 @@ func (w *draft) removeLeftovers() error {
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, oldPrefix) {
+			w.store.step()
 			if err := w.root.RemoveAll(name); err != nil {
 				return err
 			}
@@ -102,22 +103,12 @@ func (w *draft) removeLeftovers() error {
 	return nil
 }
 
-func (w *draft) unusedID(at time.Time) (string, error) {
-	base := at.UTC().Format("20060102T150405Z")
-	id := base
-	for n := 2; n <= maxSameSecond; n++ {
-		if _, err := w.root.Lstat(id); errors.Is(err, fs.ErrNotExist) {
-			return id, nil
-		} else if err != nil {
-			return "", err
-		}
-		id = fmt.Sprintf("%s-%d", base, n)
+func (w *draft) used(id string) (bool, error) {
+	_, err := w.root.Lstat(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	return "", &bmc.Error{
-		Op: "back up " + w.node, Kind: bmc.KindOverlay,
-		Err:  fmt.Errorf("there are %d backups of one second", maxSameSecond),
-		Hint: "see whether the clock runs: date",
-	}
+	return err == nil, err
 }
 
 // ID is what the backup will be called.
@@ -125,6 +116,7 @@ func (w *draft) ID() string { return w.id }
 
 // Write makes one file of the backup.
 func (w *draft) Write(name string) (io.WriteCloser, error) {
+	w.store.step()
 	f, err := w.root.OpenFile(path.Join(w.dir, path.Base(name)), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, w.store.explain(err)
@@ -140,6 +132,7 @@ type writing struct {
 
 // Write writes to the file.
 func (f *writing) Write(p []byte) (int, error) {
+	f.store.step()
 	n, err := f.f.Write(p)
 	return n, f.store.explain(err)
 }
@@ -147,6 +140,7 @@ func (f *writing) Write(p []byte) (int, error) {
 // Close brings the file to stable storage and lets the page cache go, so that
 // what is read back comes from there.
 func (f *writing) Close() error {
+	f.store.step()
 	err := f.f.Sync()
 	if err == nil {
 		_ = unix.Fadvise(int(f.f.Fd()), 0, 0, unix.FADV_DONTNEED) // advice, no more
@@ -185,22 +179,22 @@ func (w *draft) Read(name string) (io.ReadCloser, error) {
 
 // Publish writes the manifest, then gives the directory its final name.
 func (w *draft) Publish(m overlay.Manifest) error {
-	if m.ID != w.id || m.Node != w.node {
-		return &bmc.Error{
-			Op: "publish backup " + w.id, Kind: bmc.KindOverlay,
-			Err:  fmt.Errorf("its manifest is of node %q and ID %q", m.Node, m.ID),
-			Hint: "report this: a backup was mixed up with another",
-		}
+	if err := checkPublished(m, w.node, w.id); err != nil {
+		return err
 	}
+	w.store.step()
 	if err := writeJSON(w.root, path.Join(w.dir, overlay.ManifestFile), m); err != nil {
 		return w.store.explain(err)
 	}
+	w.store.step()
 	if err := syncDir(w.root, w.dir); err != nil {
 		return w.store.explain(err)
 	}
+	w.store.step()
 	if err := w.root.Rename(w.dir, w.id); err != nil {
 		return w.store.explain(err)
 	}
+	w.store.step()
 	if err := syncDir(w.root, "."); err != nil {
 		return w.store.explain(err)
 	}
@@ -227,7 +221,7 @@ func (w *draft) Discard() error {
 
 // writeJSON writes a file and brings it to stable storage.
 func writeJSON(root *os.Root, name string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
+	data, err := marshal(v)
 	if err != nil {
 		return err
 	}
@@ -235,7 +229,7 @@ func writeJSON(root *os.Root, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(data, '\n'))
+	_, err = f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 

@@ -167,8 +167,29 @@ func TestLoadEverything(t *testing.T) {
 	if n3.BMC.URL != "https://[2001:db8::3]:443" || n3.Overlay != nil || n3.At("overlay.store") != n3.Pos[""] {
 		t.Errorf("n3: %+v", n3)
 	}
+	checkStores(t, s, dir)
 	if s.Serve.URL != "http://10.1.1.1:8080" || s.Images["web"].SHA256 != "3c0b64a6bc0fcb1c9d7ae4c50f1c4b8f0c2d51f0a9c7f0fb2c1f8b3f4ed2a91e" {
 		t.Errorf("serve %+v, images %+v", s.Serve, s.Images)
+	}
+}
+
+func checkStores(t *testing.T, s *site.Site, dir string) {
+	t.Helper()
+	got := map[string]*site.SSH{}
+	for name, store := range s.Stores {
+		got[name] = store.SSH
+	}
+	want := map[string]*site.SSH{
+		"admin": nil, "spare": nil,
+		"far": {
+			Address: "2001:db8::7", Port: 2222, User: "backup", Identity: filepath.Join(dir, "keys/backup"),
+			HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
+		},
+		"near":  {Address: "nas.example.org", Port: 22, User: "me", Password: site.SecretRef{File: filepath.Join(dir, "secrets/nas")}, HostKey: site.HostKey{Any: true}},
+		"plain": {Address: "nas", Port: 22, User: "me", HostKey: site.HostKey{KnownHosts: "/home/admin/.ssh/known_hosts"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("stores (-want +got):\n%s", d)
 	}
 }
 

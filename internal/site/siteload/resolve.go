@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,34 +137,6 @@ func (r *resolver) serve() {
 	r.site.Serve = &site.Serve{
 		Listen: listen.str(),
 		URL:    strings.TrimSuffix(r.webURL(v.get("url")), "/"),
-	}
-}
-
-func (r *resolver) stores() {
-	for _, v := range r.root.get("stores").items() {
-		place := v.get("url")
-		r.site.Stores[v.key] = site.Store{Name: v.key, URL: place.str(), Pos: r.keyPos(v)}
-		if place.str() != "" {
-			r.checkStore(place)
-		}
-	}
-}
-
-// checkStore looks at the directory of a file URL.
-func (r *resolver) checkStore(v *value) {
-	u, err := url.Parse(v.str())
-	if err != nil {
-		r.fail(v, quote(v.text)+" is not a URL", "write for example file:///var/lib/livecd-sync/backups")
-		return
-	}
-	clean := filepath.Clean(u.Path)
-	switch {
-	case clean == "/":
-		r.fail(v, "the root directory cannot be a store", "write for example file:///var/lib/livecd-sync/backups")
-	case strings.ContainsRune(clean, 0):
-		r.fail(v, quote(v.text)+" has a zero byte in its path", "write for example file:///var/lib/livecd-sync/backups")
-	case clean != strings.TrimSuffix(u.Path, "/"):
-		r.fail(v, quote(v.text)+" is a roundabout way to name a directory", "write "+(&url.URL{Scheme: "file", Path: clean}).String())
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
-	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
 const (
@@ -30,31 +28,27 @@ const (
 	maxManifest = 4 << 20
 )
 
-// Open opens a store. It does not touch the directory; the first backup makes
-// it.
-func Open(s site.Store) (overlay.Store, error) {
-	u, err := url.Parse(s.URL)
-	if err != nil || u.Scheme != "file" || (u.Host != "" && u.Host != "localhost") || !path.IsAbs(u.Path) {
-		return nil, &bmc.Error{
-			Op: "open store " + s.Name, Kind: bmc.KindUnsupported,
-			Err:  fmt.Errorf("%q is not a directory of this machine", s.URL),
-			Hint: "write it as file:///absolute/path",
-		}
-	}
-	return &directory{path: path.Clean(u.Path)}, nil
+// A directory is a store below one path.
+type directory struct {
+	path string
+	// before is called before each change of what is stored; nil but in tests,
+	// which end the process there.
+	before func()
 }
 
-// A directory is a store below one path.
-type directory struct{ path string }
+func (d *directory) step() {
+	if d.before != nil {
+		d.before()
+	}
+}
+
+// Close does nothing: no connection is kept.
+func (d *directory) Close() error { return nil }
 
 // node opens the node's directory; made tells whether it shall be made.
 func (d *directory) node(name string, made bool) (*os.Root, error) {
-	if !overlay.ValidNode(name) {
-		return nil, &bmc.Error{
-			Op: "open the store", Kind: bmc.KindOverlay,
-			Err:  fmt.Errorf("%q cannot be a node's name", name),
-			Hint: "use letters, digits, dots and dashes",
-		}
+	if err := checkNode(name); err != nil {
+		return nil, err
 	}
 	if made {
 		if err := os.MkdirAll(d.path, 0o700); err != nil {
@@ -176,14 +170,18 @@ func (d *directory) manifest(root *os.Root, node, id string) (overlay.Manifest, 
 	if err := d.readJSON(root, path.Join(id, overlay.ManifestFile), &m); err != nil {
 		return m, err
 	}
-	if m.Version != overlay.ManifestVersion || m.ID != id || m.Node != node {
-		return m, &bmc.Error{
-			Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
-			Err:  fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID),
-			Hint: "move the backup out of the store, or use the livecd-sync that wrote it",
-		}
+	return m, checkManifest(m, node, id)
+}
+
+func checkManifest(m overlay.Manifest, node, id string) error {
+	if m.Version == overlay.ManifestVersion && m.ID == id && m.Node == node {
+		return nil
 	}
-	return m, nil
+	return &bmc.Error{
+		Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID),
+		Hint: "move the backup out of the store, or use the livecd-sync that wrote it",
+	}
 }
 
 func (d *directory) readJSON(root *os.Root, name string, into any) error {
@@ -218,11 +216,11 @@ func (d *directory) Get(_ context.Context, node, id string) (overlay.Manifest, e
 // backup opens the node's directory if it has the backup.
 func (d *directory) backup(node, id string) (*os.Root, error) {
 	if !overlay.ValidID(id) {
-		return nil, d.noBackup(node, id)
+		return nil, noBackup(node, id)
 	}
 	root, err := d.node(node, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, d.noBackup(node, id)
+		return nil, noBackup(node, id)
 	}
 	if err != nil {
 		return nil, err
@@ -230,18 +228,11 @@ func (d *directory) backup(node, id string) (*os.Root, error) {
 	if _, err := root.Lstat(id); err != nil {
 		root.Close()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, d.noBackup(node, id)
+			return nil, noBackup(node, id)
 		}
 		return nil, d.explain(err)
 	}
 	return root, nil
-}
-
-func (d *directory) noBackup(node, id string) error {
-	return &bmc.Error{
-		Op: fmt.Sprintf("find backup %q of %s", id, node), Kind: bmc.KindOverlay, Err: overlay.ErrNoBackup,
-		Hint: "see: livecd-sync backups list -w " + node,
-	}
 }
 
 // Open opens one file of a backup as it is stored.
@@ -309,14 +300,22 @@ func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool
 		return overlay.Reboot{}, false, nil
 	case err != nil:
 		return r, false, err
-	case r.Version != overlay.RebootVersion:
-		return r, false, &bmc.Error{
-			Op: "read the reboot note of " + node, Kind: bmc.KindOverlay,
-			Err:  fmt.Errorf("it is of version %d", r.Version),
-			Hint: "use the livecd-sync that wrote it",
-		}
+	}
+	if err := checkReboot(r, node); err != nil {
+		return r, false, err
 	}
 	return r, true, nil
+}
+
+func checkReboot(r overlay.Reboot, node string) error {
+	if r.Version == overlay.RebootVersion {
+		return nil
+	}
+	return &bmc.Error{
+		Op: "read the reboot note of " + node, Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("it is of version %d", r.Version),
+		Hint: "use the livecd-sync that wrote it",
+	}
 }
 
 // ClearReboot removes the note.
