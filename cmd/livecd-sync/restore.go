@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,11 @@ was deleted is removed, what was made is written, and the result is compared
 with the backup. The backup is checked before the node is touched. Services that
 hold replaced files open need a restart.
 
+--from also takes the file of an archive that was packed by hand, as
+"tar czf overlay.tar.gz /run/overlayfs/rw" does: plain, or compressed with gzip,
+zstd, bzip2 or xz. It is read whole before the node is touched, and what such an
+archive has lost is said.
+
 A backup of another image than the one that runs is refused, unless
 --onto-other-image says otherwise or a plan that was cut off still owes it.
 A restore that was cut off is finished by running it again.
@@ -32,7 +38,7 @@ A restore that was cut off is finished by running it again.
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.restore(c.Context(), args, req, yes) },
 	}
-	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID")
+	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID, or the file of an archive")
 	c.Flags().BoolVar(&req.OntoOtherImage, "onto-other-image", false,
 		"restore also when the backup is of another image than the one that runs")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -43,6 +49,7 @@ A restore that was cut off is finished by running it again.
 type restoreOutcome struct {
 	nodeOutcome
 	Notes       []string `json:"notes,omitempty"`
+	Reappear    []string `json:"reappear,omitempty"`
 	Differences []string `json:"differences,omitempty"`
 	Warnings    []string `json:"warnings,omitempty"`
 }
@@ -51,18 +58,45 @@ func (a *app) restore(ctx context.Context, args []string, req overlay.RestoreReq
 	if err := a.name(args); err != nil {
 		return err
 	}
+	if err := archiveOrBackup(&req); err != nil {
+		return err
+	}
 	t, err := a.open(ctx, nil)
 	if err != nil {
 		return err
 	}
+	if n := len(t.site.Nodes); req.Archive != "" && n > 1 {
+		return fmt.Errorf("%s is the archive of one node, and %d are named; name the one that it is to go onto", req.Archive, n)
+	}
 	if !yes {
-		if err := a.confirm(ctx, fmt.Sprintf("Restore backup %s onto %s, over what is there now?", req.ID, count(len(t.site.Nodes), "node"))); err != nil {
+		if err := a.confirm(ctx, question(req, len(t.site.Nodes))); err != nil {
 			return err
 		}
 	}
 	over := a.sayWhenStopped()
 	defer over()
 	return a.restoreEach(ctx, t, req)
+}
+
+// archiveOrBackup tells a backup's ID from the name of a file.
+func archiveOrBackup(req *overlay.RestoreRequest) error {
+	if req.ID == site.RestoreLatest || overlay.ValidID(req.ID) {
+		return nil
+	}
+	st, err := os.Stat(req.ID)
+	if err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("--from %s is neither a backup's ID nor a file; livecd-sync backups list shows the IDs", req.ID)
+	}
+	req.Archive, req.ID = req.ID, ""
+	return nil
+}
+
+func question(req overlay.RestoreRequest, nodes int) string {
+	what := "backup " + req.ID
+	if req.Archive != "" {
+		what = req.Archive
+	}
+	return fmt.Sprintf("Restore %s onto %s, over what is there now?", what, count(nodes, "node"))
 }
 
 // restoreEach restores onto every selected node, -j at a time, and shows what
@@ -115,7 +149,8 @@ func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.Restore
 	if err == nil {
 		out.Detail = countRestored(rep)
 	}
-	out.Notes, out.Differences, out.Warnings = rep.Notes, rep.Differences, rep.Warnings
+	out.Notes, out.Reappear = rep.Notes, rep.Reappear
+	out.Differences, out.Warnings = rep.Differences, rep.Warnings
 	return out
 }
 
@@ -126,6 +161,7 @@ const maxShown = 10
 func (a *app) showRestore(o restoreOutcome) {
 	a.showOutcome(o.nodeOutcome)
 	a.showLines("note", o.Notes)
+	a.showLines("may show deleted files", o.Reappear)
 	a.showLines("differs", o.Differences)
 	a.showLines("warning", o.Warnings)
 }
@@ -146,6 +182,9 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 	st, err := c.store(n)
 	if err != nil {
 		return rep, err
+	}
+	if req.Archive != "" {
+		return c.restore(ctx, n, req, nil)
 	}
 	if req.ID == site.RestoreLatest {
 		m, err := overlay.Latest(ctx, st, n.Name)

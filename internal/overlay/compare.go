@@ -159,7 +159,10 @@ func (m member) fileType() uint64 {
 func (r *restoration) compareMember(m member, f *found) {
 	kind := m.fileType()
 	switch {
-	case kind != 0 && f.mode&modeType != kind:
+	case kind == 0:
+		// Another name of a file that was compared; some archives have nothing
+		// right in its header but the name.
+	case f.mode&modeType != kind:
 		r.differ(m, "is of type %#o, not %#o", f.mode&modeType, kind)
 	case m.kind != typeSymlink && uint32(f.mode&0o7777) != m.mode:
 		r.differ(m, "has mode %#o, not %#o", f.mode&0o7777, m.mode)

@@ -15,6 +15,9 @@ import (
 type RestoreRequest struct {
 	Node string
 	ID   string
+	// Archive is the file of an archive that Backup did not make, to be restored
+	// in place of a backup; ID is then not used.
+	Archive string
 	// BootID is the boot that is to receive it; "": whatever the node runs.
 	BootID string
 	// VolumeOf reads the identity of the live medium that the node runs; its
@@ -37,6 +40,10 @@ type RestoreReport struct {
 	// the restore, at most MaxDifferences. Files that the running system writes
 	// to may be among them.
 	Differences []string
+	// Reappear names directories in which files of the image that had been
+	// deleted may show again, because the archive does not tell whether the
+	// directory was made anew; at most MaxDifferences.
+	Reappear []string
 	// Notes are what a person should know of how the restore went, a sentence
 	// each.
 	Notes []string
@@ -66,26 +73,55 @@ const restoreOp = "restore the overlay"
 // what is missing; running Restore again is safe. An extended attribute that a
 // directory of the image has and the backup does not is kept.
 func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest) (RestoreReport, error) {
-	m, err := Check(ctx, store, req.Node, req.ID)
-	if err != nil {
+	r := &restoration{remote: remote, progress: req.Progress}
+	if err := r.open(ctx, store, req); err != nil {
 		return RestoreReport{}, err
 	}
-	if err := m.Reliable(); err != nil {
+	if err := r.manifest.Reliable(); err != nil {
 		return RestoreReport{}, err
 	}
-	running, err := Probe(ctx, remote)
-	if err != nil {
+	var err error
+	if r.running, err = Probe(ctx, remote); err != nil {
 		return RestoreReport{}, err
 	}
-	if err := req.check(running); err != nil {
+	r.report.BootID = r.running.BootID
+	if err := req.check(r.running); err != nil {
 		return RestoreReport{}, err
 	}
-	r := &restoration{remote: remote, store: store, manifest: m, running: running, progress: req.Progress}
-	r.report = RestoreReport{ID: m.ID, BootID: running.BootID}
 	if err := r.sameImage(req); err != nil {
 		return RestoreReport{}, err
 	}
 	return r.run(ctx)
+}
+
+// open reads what is to be restored from beginning to end, which tells whether
+// it is whole, and what of it counts.
+func (r *restoration) open(ctx context.Context, store Store, req RestoreRequest) error {
+	if req.Archive != "" {
+		f, err := openForeign(ctx, req.Archive)
+		if err != nil {
+			return err
+		}
+		r.foreign, r.read, r.manifest = f, f.read, f.manifest(req.Node)
+	} else {
+		m, err := store.Get(ctx, req.Node, req.ID)
+		if err != nil {
+			return err
+		}
+		r.manifest = m
+		r.read = func(ctx context.Context, visit visitor) error { return readBackup(ctx, store, m, visit) }
+	}
+	r.report.ID = r.manifest.ID
+	seen := newCensus()
+	err := r.read(ctx, func(_ *archive, m member) error { return seen.add(m) })
+	if errors.Is(err, errUnsafe) {
+		return &bmc.Error{
+			Op: restoreOp, Kind: bmc.KindOverlay, Err: fmt.Errorf("the archive is not one of an upper dir: %w", err),
+			Hint: "nothing was changed on the node; restore another backup",
+		}
+	}
+	r.replaced = seen.fates()
+	return err
 }
 
 func (req RestoreRequest) check(r Running) error {
@@ -109,8 +145,10 @@ func (req RestoreRequest) check(r Running) error {
 // A restoration is one restore under way.
 type restoration struct {
 	remote   Remote
-	store    Store
+	read     func(context.Context, visitor) error // shows every member of what is restored
 	manifest Manifest
+	foreign  *foreignArchive // nil for a backup
+	replaced map[int64]bool  // see census.fates
 	running  Running
 	progress func(int64)
 
@@ -123,7 +161,7 @@ func (r *restoration) run(ctx context.Context) (RestoreReport, error) {
 	r.report.Removed = r.manifest.Counts.Whiteouts + r.manifest.Counts.Opaque
 	r.report.Restored = r.manifest.Counts.Entries - r.manifest.Counts.Whiteouts
 	r.noteCutOff()
-	for _, step := range []func(context.Context) error{r.begin, r.clear, r.extract, r.compare} {
+	for _, step := range []func(context.Context) error{r.tellForeign, r.begin, r.clear, r.extract, r.compare} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -224,9 +262,27 @@ func (r *restoration) inMergedView(ctx context.Context, c Command, feed func(w i
 // errCommandEnded is what the feeding side sees when nobody reads any more.
 var errCommandEnded = errors.New("the command on the node has ended")
 
-// pass shows visit the members of the backup.
+// pass shows visit the members that count: the last of each name.
 func (r *restoration) pass(ctx context.Context, visit visitor) error {
-	return readBackup(ctx, r.store, r.manifest, visit)
+	return r.selected(ctx, func(replaced, _ bool) bool { return !replaced }, visit)
+}
+
+// passAll shows visit every member, but for what a later whiteout undoes: the
+// names that share a file are told apart only when all are extracted in order.
+func (r *restoration) passAll(ctx context.Context, visit visitor) error {
+	return r.selected(ctx, func(_, undone bool) bool { return !undone }, visit)
+}
+
+func (r *restoration) selected(ctx context.Context, take func(replaced, undone bool) bool, visit visitor) error {
+	i := int64(-1)
+	return r.read(ctx, func(a *archive, m member) error {
+		i++
+		undone, replaced := r.replaced[i]
+		if !take(replaced, undone) {
+			return nil
+		}
+		return visit(a, m)
+	})
 }
 
 // clear makes way: what was deleted goes, and what would be in the way of
@@ -282,7 +338,7 @@ func (r *restoration) extract(ctx context.Context) error {
 	var said messages
 	var sent int64
 	err := r.inMergedView(ctx, Command{Script: extractScript, Stderr: &said}, func(w io.Writer) error {
-		err := r.pass(ctx, func(a *archive, m member) error {
+		err := r.passAll(ctx, func(a *archive, m member) error {
 			if m.whiteout {
 				return nil
 			}

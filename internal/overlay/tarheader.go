@@ -47,6 +47,10 @@ type member struct {
 	// one (the kernel shares one inode among whiteouts), or an empty file with
 	// the xattr trusted.overlay.whiteout.
 	whiteout bool
+
+	// outside marks what an archive that Backup did not make holds besides the
+	// upper dir; its name is then that in the archive.
+	outside bool
 }
 
 // overlayXattrs are the extended attributes of overlayfs that change what a

@@ -28,8 +28,12 @@ type archive struct {
 	head []byte
 	left int64 // of the current member's data and padding
 	buf  []byte
+	// records are those of the current member's pax header, nil without one.
+	records map[string]string
 	// whiteouts holds the names that a hard link may share a whiteout with.
 	whiteouts map[string]bool
+	// foreign says how the archive was packed; nil: by Backup.
+	foreign *layout
 }
 
 func newArchive(r io.Reader) *archive {
@@ -76,6 +80,7 @@ func (a *archive) next() (member, error) {
 // extended is what stands before a member's own header.
 type extended struct {
 	pax                map[string]string
+	raw                []byte // what pax was read from
 	longName, longLink string
 }
 
@@ -93,6 +98,7 @@ func (a *archive) extend(ext *extended, h member) error {
 	// implementations differ in.
 	switch {
 	case h.kind == typePAX && !ext.any():
+		ext.raw = data
 		ext.pax, err = parsePAX(data)
 		return err
 	case h.kind == typeLongName && ext.pax == nil && ext.longName == "":
@@ -120,6 +126,8 @@ func (a *archive) extendedData(size int64) ([]byte, error) {
 
 // complete applies the extended headers to a member's own.
 func (a *archive) complete(m member, ext extended) (member, error) {
+	at := len(a.head) - blockBytes // of the member's own header
+	a.records = ext.pax
 	if ext.longName != "" {
 		m.name = ext.longName
 	}
@@ -128,6 +136,9 @@ func (a *archive) complete(m member, ext extended) (member, error) {
 	}
 	if err := m.apply(ext.pax); err != nil {
 		return member{}, err
+	}
+	if a.foreign != nil {
+		a.foreign.relative(&m)
 	}
 	if err := m.finish(); err != nil {
 		return member{}, err
@@ -144,6 +155,11 @@ func (a *archive) complete(m member, ext extended) (member, error) {
 	}
 	if m.kind == typeSparse {
 		if err := a.sparseMap(&m); err != nil {
+			return member{}, err
+		}
+	}
+	if a.foreign != nil {
+		if err := a.place(&m, ext, at); err != nil {
 			return member{}, err
 		}
 	}

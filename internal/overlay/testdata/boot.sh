@@ -6,8 +6,11 @@ dir=$1 port=$2
 
 mount -t tmpfs tmpfs /run
 mkdir -p /run/overlay/overlayfs/rw /run/overlay/overlayfs/work /run/sshd /run/root
-# Layers may not lie within each other, and this one is on "/".
+# Layers may not lie within each other, and this one is on "/"; and the node has
+# to see them by the names that mountinfo has.
 cp -a "$dir/lower" /run/lower
+mkdir /run/base
+mount --bind / /run/base
 cp "$dir/authorized" /run/sshd/authorized
 cp "$dir/hostkey" /run/sshd/hostkey
 chmod 600 /run/sshd/hostkey
@@ -24,7 +27,7 @@ PidFile none
 END
 
 mount -t overlay overlay \
-	-o "lowerdir=/run/lower:/,upperdir=/run/overlay/overlayfs/rw,workdir=/run/overlay/overlayfs/work${OPTIONS:+,$OPTIONS}" /run/root
+	-o "lowerdir=/run/lower:/run/base,upperdir=/run/overlay/overlayfs/rw,workdir=/run/overlay/overlayfs/work${OPTIONS:+,$OPTIONS}" /run/root
 root=/run/root
 mount -t proc proc $root/proc
 mount --bind "$dir/cmdline" $root/proc/cmdline
