@@ -43,6 +43,27 @@ func standardOnly(pic picture) []string {
 	return broken
 }
 
+// sent are the packages of the program that is sent to nodes.
+var sent = []string{"internal/overlay/uppertar"}
+
+// smallOnNodes: what is sent to a node for every command stays small, and has
+// nothing in it that could speak to others.
+func smallOnNodes(pic picture) []string {
+	var broken []string
+	for _, name := range sent {
+		heavy := func(path string) bool {
+			if slices.Contains([]string{"net", "os/exec", "encoding/json", "regexp", "text/template"}, path) {
+				return true
+			}
+			return !pic[path].Standard && !within("golang.org/x/sys/unix")(path) && !slices.Contains(sent, ownPath(path))
+		}
+		for _, d := range pic[module+"/"+name].reaches(heavy) {
+			broken = append(broken, fmt.Sprintf("%s reaches %s: it is sent to nodes and stays small", name, d))
+		}
+	}
+	return broken
+}
+
 // A keeper is who alone may import a module or package.
 type keeper struct {
 	what string
@@ -175,6 +196,7 @@ func TestImports(t *testing.T) {
 	rules := map[string]func(picture) []string{
 		"the planner is pure":                 planIsPure,
 		"vocabularies stand alone":            standardOnly,
+		"what is sent to nodes is small":      smallOnNodes,
 		"what is kept at the edge":            keptAtTheEdge,
 		"strangers stay strangers":            strangersStay,
 		"nothing imports cmd":                 nobodyImportsCmd,
@@ -192,7 +214,7 @@ func TestImports(t *testing.T) {
 // The rules name packages; a name that no package has would never be broken.
 func TestRulesNameWhatIsThere(t *testing.T) {
 	pic := look(t)
-	names := []string{"internal/plan", "internal/bmc", "internal/site"}
+	names := append([]string{"internal/plan", "internal/bmc", "internal/site"}, sent...)
 	for _, k := range keepers {
 		names = append(names, k.who...)
 	}
@@ -231,6 +253,8 @@ func TestImportRulesCanFail(t *testing.T) {
 	wantBroken(t, planIsPure(made(pkg{ImportPath: "internal/plan", Deps: []string{"os", "net"}})), "internal/plan reaches net")
 	wantBroken(t, standardOnly(made(p("internal/bmc", "fmt", "golang.org/x/sync"), p("internal/site", "net", own+"bmc", own+"plan"))),
 		"internal/bmc reaches golang.org/x/sync", "internal/site reaches "+own+"plan")
+	wantBroken(t, smallOnNodes(made(p("internal/overlay/uppertar", "fmt", "golang.org/x/sys/unix", "net", own+"bmc"))),
+		"uppertar reaches "+own+"bmc", "uppertar reaches net")
 	wantBroken(t, keptAtTheEdge(made(
 		p("internal/bmc/redfish", "github.com/stmcginnis/gofish/schemas"), p("internal/sim", "golang.org/x/crypto/ssh"),
 		p("internal/overlay", "golang.org/x/crypto/ssh/agent", "cuelang.org/go"))),
