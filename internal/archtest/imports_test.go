@@ -74,6 +74,7 @@ var keepers = []keeper{
 	{"github.com/stmcginnis/gofish", []string{"internal/bmc/redfish"}},
 	{"cuelang.org/go", []string{"internal/site/siteload"}},
 	{"golang.org/x/crypto/ssh", []string{"internal/overlay/sshremote", "internal/sim"}},
+	{"filippo.io/age", []string{"internal/overlay/store"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"mvdan.cc/sh/v3", []string{"internal/sim"}},

@@ -93,8 +93,9 @@ func (u *unpacked) compare(m Manifest) error {
 	if _, err := io.Copy(io.Discard, &u.stored); err != nil {
 		return err
 	}
+	size, sum := m.compressed()
 	switch {
-	case u.stored.n != m.StoredBytes || u.stored.sum() != m.StoredSHA256:
+	case u.stored.n != size || u.stored.sum() != sum:
 		return errors.New("the stored file is not what was written")
 	case u.raw.n != m.RawBytes || u.raw.sum() != m.RawSHA256:
 		return errors.New("the archive in the stored file is not what was read from the node")

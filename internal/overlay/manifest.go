@@ -71,6 +71,28 @@ type Manifest struct {
 	StoredBytes  int64  `json:"storedBytes"` // of overlay.tar.zst
 	StoredSHA256 string `json:"storedSHA256"`
 	ToolVersion  string `json:"toolVersion"`
+
+	// Age is set by a store that encrypts. What is stored is then
+	// overlay.tar.zst.age, and so on.
+	Age *Age `json:"age,omitempty"`
+}
+
+// AgeSuffix ends the names of files that are stored encrypted.
+const AgeSuffix = ".age"
+
+// An Age tells of the encryption of a backup.
+type Age struct {
+	Recipients  []string `json:"recipients"` // public keys
+	PlainBytes  int64    `json:"plainBytes"` // of overlay.tar.zst
+	PlainSHA256 string   `json:"plainSHA256"`
+}
+
+// compressed is what overlay.tar.zst has to be, once it is decrypted.
+func (m Manifest) compressed() (size int64, sha256 string) {
+	if m.Age != nil {
+		return m.Age.PlainBytes, m.Age.PlainSHA256
+	}
+	return m.StoredBytes, m.StoredSHA256
 }
 
 // MaxWarnings is how many warnings a manifest keeps; the last then says how

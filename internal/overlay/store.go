@@ -78,6 +78,11 @@ type Reboot struct {
 // ErrNoBackup is wrapped by the errors of Latest and Store.Get.
 var ErrNoBackup = errors.New("there is no such backup")
 
+// ErrNoKey is wrapped by the error of Store.Open for a file that is encrypted, and
+// that the site file has no key for. It is stored under its name and AgeSuffix,
+// and can be opened so.
+var ErrNoKey = errors.New("it is encrypted, and there is no key to it")
+
 // Latest returns the node's newest backup that a restore may rely on. Its error
 // wraps ErrNoBackup when there is none.
 func Latest(ctx context.Context, store Store, node string) (Manifest, error) {

@@ -51,7 +51,16 @@ type Store struct {
 	// URL is file:///absolute/path or sftp://user@host[:port]/absolute/path.
 	URL string
 	SSH *SSH // how to reach the server of an sftp store; else nil
+	Age *Age // nil: backups are not encrypted
 	Pos Pos
+}
+
+// An Age says to whom a store's backups are encrypted (age-encryption.org/v1).
+type Age struct {
+	Recipients []string // public keys, age1…; at least one
+	// Identity is the private key, without which backups can be made and not
+	// restored.
+	Identity SecretRef
 }
 
 // Secrets are where the store's secrets are to be had, by the name of the key.
@@ -59,6 +68,9 @@ func (s Store) Secrets() map[string]SecretRef {
 	refs := map[string]SecretRef{}
 	if s.SSH != nil {
 		refs["ssh.password"] = s.SSH.Password
+	}
+	if s.Age != nil {
+		refs["age.identity"] = s.Age.Identity
 	}
 	return refs
 }

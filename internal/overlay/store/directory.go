@@ -274,7 +274,11 @@ func (d *directory) SetReboot(_ context.Context, node string, r overlay.Reboot) 
 	}
 	defer root.Close()
 	r.Version = overlay.RebootVersion
-	if err := writeJSON(root, hidden+rebootFile, r); err != nil {
+	data, err := marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(root, hidden+rebootFile, data); err != nil {
 		return d.explain(err)
 	}
 	if err := root.Rename(hidden+rebootFile, rebootFile); err != nil {

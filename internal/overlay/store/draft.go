@@ -183,7 +183,11 @@ func (w *draft) Publish(m overlay.Manifest) error {
 		return err
 	}
 	w.store.step()
-	if err := writeJSON(w.root, path.Join(w.dir, overlay.ManifestFile), m); err != nil {
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(w.root, path.Join(w.dir, overlay.ManifestFile), data); err != nil {
 		return w.store.explain(err)
 	}
 	w.store.step()
@@ -219,12 +223,8 @@ func (w *draft) Discard() error {
 	return w.store.explain(err)
 }
 
-// writeJSON writes a file and brings it to stable storage.
-func writeJSON(root *os.Root, name string, v any) error {
-	data, err := marshal(v)
-	if err != nil {
-		return err
-	}
+// writeFile writes a file and brings it to stable storage.
+func writeFile(root *os.Root, name string, data []byte) error {
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

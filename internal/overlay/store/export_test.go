@@ -2,5 +2,5 @@ package store
 
 // Before has f called before each change that a file store makes.
 func Before(s Store, f func()) {
-	s.(*ours).Store.(*directory).before = f
+	s.(*sealed).Store.(*ours).Store.(*directory).before = f
 }

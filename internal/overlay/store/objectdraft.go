@@ -123,7 +123,7 @@ func (w *objectDraft) Publish(m overlay.Manifest) error {
 	if err := checkPublished(m, w.node, w.id); err != nil {
 		return err
 	}
-	data, err := marshal(m)
+	data, err := m.Encode()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -215,10 +214,6 @@ func (o *objects) ClearReboot(ctx context.Context, node string) error {
 
 // marshal writes a document as it is stored.
 func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(v)
-	return b.Bytes(), err
+	data, err := json.MarshalIndent(v, "", "  ")
+	return append(data, '\n'), err
 }

@@ -49,7 +49,11 @@ func Open(s site.Store, c Config) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ours{Store: inner, site: c.Site}, nil
+	outer, err := seal(&ours{Store: inner, site: c.Site}, s, c)
+	if err != nil {
+		return nil, err
+	}
+	return outer, nil
 }
 
 func openKind(s site.Store, c Config) (Store, error) {

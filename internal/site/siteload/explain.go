@@ -43,8 +43,10 @@ func (f *file) failMissing(facts *facts, p problem) {
 	line, column := p.at.keyPlace()
 	lacking := value{key: p.key, parent: p.at}
 	hint := "write " + p.key + ": " + p.want
-	if p.want == "" {
-		hint = "write " + p.key + ": and under it " + contents(facts.placeOf(&lacking))
+	if place := facts.placeOf(&lacking); p.want == "" && place != nil && place.kind == cue.ListKind {
+		hint = "write " + p.key + ": and the items in brackets: [ITEM, ITEM]"
+	} else if p.want == "" {
+		hint = "write " + p.key + ": and under it " + contents(place)
 	}
 	f.failAt(line, column, lacking.path(), "this key is missing", hint)
 }

@@ -180,13 +180,20 @@ func checkStores(t *testing.T, s *site.Site, dir string) {
 		got[name] = store.SSH
 	}
 	want := map[string]*site.SSH{
-		"admin": nil, "spare": nil,
+		"admin": nil, "spare": nil, "sealed": nil,
 		"far": {
 			Address: "2001:db8::7", Port: 2222, User: "backup", Identity: filepath.Join(dir, "keys/backup"),
 			HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
 		},
 		"near":  {Address: "nas.example.org", Port: 22, User: "me", Password: site.SecretRef{File: filepath.Join(dir, "secrets/nas")}, HostKey: site.HostKey{Any: true}},
 		"plain": {Address: "nas", Port: 22, User: "me", HostKey: site.HostKey{KnownHosts: "/home/admin/.ssh/known_hosts"}},
+	}
+	age := &site.Age{
+		Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},
+		Identity:   site.SecretRef{File: filepath.Join(dir, "keys/age")},
+	}
+	if d := cmp.Diff(age, s.Stores["sealed"].Age); d != "" || s.Stores["admin"].Age != nil {
+		t.Errorf("age (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("stores (-want +got):\n%s", d)

@@ -25,6 +25,9 @@ func (r *resolver) stores() {
 }
 
 func (r *resolver) storeKeys(s *site.Store, v *value, u *url.URL) {
+	if a := v.get("age"); a != nil && !a.bad {
+		s.Age = r.storeAge(a)
+	}
 	if u.Scheme == "sftp" {
 		s.SSH = r.storeSSH(v, u)
 		return
@@ -80,6 +83,14 @@ func (r *resolver) storeSSH(v *value, u *url.URL) *site.SSH {
 		s.HostKey = site.HostKey{KnownHosts: r.path(known, known.str()), Fingerprint: key.get("fingerprint").str()}
 	}
 	return s
+}
+
+func (r *resolver) storeAge(v *value) *site.Age {
+	recipients := v.get("recipients")
+	if recipients != nil && len(recipients.items()) == 0 && !recipients.bad {
+		r.fail(recipients, "nobody could read what is encrypted to nobody", "write the public key that age-keygen prints, or leave age out")
+	}
+	return &site.Age{Recipients: texts(recipients), Identity: r.secret(v.get("identity"))}
 }
 
 // secret says where a secret of a store is.

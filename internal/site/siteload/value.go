@@ -171,7 +171,7 @@ func (v *value) show() string {
 		return "a list"
 	case v.kind == mapping:
 		return v.showKeys()
-	case v.secret():
+	case v.secret(), privateKey.MatchString(v.text):
 		return "a secret in clear"
 	case v.kind == boolean:
 		return v.text + " (true or false)"
@@ -182,6 +182,9 @@ func (v *value) show() string {
 	}
 	return quote(urlUser.ReplaceAllString(v.text, "://…@"))
 }
+
+// privateKey begins those of age, which may be put where a public one belongs.
+var privateKey = regexp.MustCompile(`(?i)age-secret-key`)
 
 var urlUser = regexp.MustCompile(`://[^/]*@`)
 
@@ -216,7 +219,7 @@ func onlyNames(keys []string) bool {
 // secret tells whether the value stands where a secret is told of.
 func (v *value) secret() bool {
 	for ; v != nil; v = v.parent {
-		if v.key == "password" {
+		if v.key == "password" || v.key == "identity" && v.parent.key == "age" {
 			return true
 		}
 	}
