@@ -54,14 +54,6 @@ func (c *nodes) on(ctx context.Context, n site.Node, f func(overlay.Remote) erro
 	return err
 }
 
-func (c *nodes) probe(ctx context.Context, n site.Node) (r overlay.Running, err error) {
-	err = c.on(ctx, n, func(remote overlay.Remote) error {
-		r, err = overlay.Probe(ctx, remote)
-		return err
-	})
-	return r, err
-}
-
 // Host asks the node what it runs.
 func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
 	var r overlay.Running
@@ -183,8 +175,16 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, p
 
 // prune keeps the node's newest backups, and the one that the site file names.
 func (c *nodes) prune(ctx context.Context, st overlay.Store, n site.Node) error {
-	_, err := overlay.Prune(ctx, st, n.Name, n.Overlay.Keep, n.Overlay.Restore)
+	_, err := overlay.Prune(ctx, st, n.Name, c.retention(n))
 	return err
+}
+
+// retention is what the site file says of a node's backups. The one that it
+// wants restored is kept, whatever its age.
+func (c *nodes) retention(n site.Node) overlay.Retention {
+	return overlay.Retention{
+		Keep: n.Overlay.Keep, Within: n.Overlay.KeepWithin, Now: c.clock.Now(), Needed: []string{n.Overlay.Restore},
+	}
 }
 
 // imageOf is the name of the site's image with that volume, as far as the

@@ -149,7 +149,7 @@ func (req *BackupRequest) fill(ctx context.Context, remote Remote, store Store, 
 
 func (b *backupPass) manifest() Manifest {
 	r := b.req.Running
-	warnings := append(b.warnings, b.said.warnings()...)
+	warnings := append(append([]string{}, b.warnings...), b.said.warnings()...)
 	if n := b.asm.tally.xattrWhiteouts; n > 0 {
 		warnings = append(warnings, fmt.Sprintf("%d whiteouts are xattrs, which overlayfs itself does not make", n))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -106,10 +107,29 @@ func (b *backupPass) receive(ctx context.Context, c Command, compressed bool, ch
 		defer decoder.Close()
 		return b.asm.add(decoder, choose)
 	})
+	if compressed {
+		// A tar that was killed leaves an archive without an end, well compressed.
+		if end := b.endOfPipe(); end != nil && (failed == nil || b.said.ended != "") {
+			failed = end
+		}
+	}
 	if failed == nil {
 		return nil
 	}
 	return failed
+}
+
+// endOfPipe is what a tar ended with whose output went into a pipe.
+func (b *backupPass) endOfPipe() *streamError {
+	said := b.said.warnings() // for the last line
+	status, err := strconv.Atoi(b.said.ended)
+	if err != nil {
+		return &streamError{ran: &ExitError{Status: statusPipe, Stderr: strings.Join(said, "; ")}}
+	}
+	if status > 1 {
+		return &streamError{ran: &ExitError{Status: status, Stderr: strings.Join(said[max(0, len(said)-3):], "; ")}}
+	}
+	return nil
 }
 
 func (b *backupPass) count(p []byte) (int, error) {

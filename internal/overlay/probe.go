@@ -290,6 +290,8 @@ func remoteError(op string, err error) error {
 		e.Err, e.Hint = errors.New("the upper dir is not there"), "see overlay.path in the site file, or leave it out"
 	case statusNoBind:
 		e.Err, e.Hint = errors.New("the node refused to bind the merged view: "+exit.Stderr), "log in by hand and try: mount --bind / /mnt"
+	case statusPipe:
+		e.Err, e.Hint = errors.New("tar on the node was killed: "+exit.Stderr), "see the node's kernel log: dmesg"
 	case statusNoRun:
 		e.Err, e.Hint = errors.New("the node could not write below /run: "+exit.Stderr), "log in by hand and see df /run"
 	default:
@@ -306,6 +308,7 @@ const (
 	statusNoUpperDir = 68
 	statusNoBind     = 69
 	statusNoRun      = 70
+	statusPipe       = 74 // never a script's own
 )
 
 // capture keeps what is written to it, up to limit bytes.

@@ -2,13 +2,23 @@ package overlay
 
 import (
 	"context"
+	"time"
 )
 
-// Prune deletes the oldest of a node's backups beyond the newest keep, and
-// returns the IDs of those it deleted. Whatever keep is, it spares the newest
-// backup that a restore may rely on, the one that a reboot which is not done with is
-// to restore, and those that needed names. All listed backups were verified when they were made.
-func Prune(ctx context.Context, store Store, node string, keep int, needed ...string) ([]string, error) {
+// A Retention says which backups of a node to keep: the newest Keep, and all
+// that are younger than Within.
+type Retention struct {
+	Keep   int
+	Within time.Duration
+	Now    time.Time
+	// Needed are IDs that are kept whatever their age.
+	Needed []string
+}
+
+// Prunable returns, oldest first, the backups that r does not keep. Whatever r
+// says, it spares the newest backup that a restore may rely on, and those that a
+// reboot which is not done with has made or is to restore.
+func Prunable(ctx context.Context, store Store, node string, r Retention) ([]Manifest, error) {
 	list, err := store.List(ctx, node)
 	if err != nil {
 		return nil, err
@@ -17,19 +27,31 @@ func Prune(ctx context.Context, store Store, node string, keep int, needed ...st
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range needed {
+	for _, id := range r.Needed {
 		spared[id] = true
 	}
-	var deleted []string
-	for i := len(list) - 1; i >= max(keep, 0); i-- {
-		id := list[i].ID
-		if spared[id] {
-			continue
+	var doomed []Manifest
+	for i := len(list) - 1; i >= max(r.Keep, 0); i-- {
+		m := list[i]
+		if !spared[m.ID] && (r.Within <= 0 || r.Now.Sub(m.CreatedAt) > r.Within) {
+			doomed = append(doomed, m)
 		}
-		if err := store.Delete(ctx, node, id); err != nil {
+	}
+	return doomed, nil
+}
+
+// Prune deletes what Prunable returns, and returns the IDs of those it deleted.
+func Prune(ctx context.Context, store Store, node string, r Retention) ([]string, error) {
+	doomed, err := Prunable(ctx, store, node, r)
+	if err != nil {
+		return nil, err
+	}
+	var deleted []string
+	for _, m := range doomed {
+		if err := store.Delete(ctx, node, m.ID); err != nil {
 			return deleted, err
 		}
-		deleted = append(deleted, id)
+		deleted = append(deleted, m.ID)
 	}
 	return deleted, nil
 }

@@ -58,6 +58,10 @@ var (
 	againScript string
 	//go:embed scripts/whole.sh
 	wholeScript string
+	//go:embed scripts/unsaved.sh
+	unsavedScript string
+	//go:embed scripts/survey.sh
+	surveyScript string
 	//go:embed scripts/size.sh
 	sizeScript string
 	//go:embed scripts/digest.sh

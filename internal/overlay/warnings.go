@@ -19,7 +19,8 @@ type messages struct {
 	total int
 	// What tar names, by what it says of it.
 	changed, shrunk, sockets []string
-	unknown                  int // lines that may have said that a file shrank
+	unknown                  int    // lines that may have said that a file shrank
+	ended                    string // what tar ended with, where a pipe hides it
 	line                     []byte
 	overlong                 bool
 }
@@ -69,6 +70,10 @@ var shrank = regexp.MustCompile(`: File shrank by [0-9]+ bytes?; padding with ze
 
 // named notes what tar says of one file, if it says what is looked for.
 func (m *messages) named(line string) bool {
+	if status, ok := strings.CutPrefix(line, "livecd-sync: tar ended with "); ok {
+		m.ended = status
+		return true
+	}
 	if name, ok := strings.CutSuffix(line, ": file changed as we read it"); ok {
 		m.changed = append(m.changed, unescapeName(name))
 		return true

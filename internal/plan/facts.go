@@ -45,8 +45,17 @@ type (
 		Upper  string      // the overlay's upper dir
 		// Restored is the ID of the backup that this boot holds, or "".
 		Restored string
+		// Unsaved is what its overlay holds and the last backup does not; nil when
+		// that is not known.
+		Unsaved *Unsaved
 	}
 )
+
+// Unsaved counts what a reset would lose if nothing were backed up before.
+type Unsaved struct {
+	Files, Bytes int64
+	Since        string // the backup that was compared with, or ""
+}
 
 func (HostUnknown) host() {}
 func (HostSilent) host()  {}

@@ -198,10 +198,18 @@ func running(h plan.Host) Running {
 			BootID:   h.BootID,
 			Upper:    h.Upper,
 			Restored: h.Restored,
+			Unsaved:  unsaved(h.Unsaved),
 		}
 	case plan.HostUnknown:
 	}
 	return Running{Host: HostUnknown}
+}
+
+func unsaved(u *plan.Unsaved) *Unsaved {
+	if u == nil {
+		return nil
+	}
+	return &Unsaved{Files: u.Files, Bytes: u.Bytes, Since: u.Since}
 }
 
 func drift(ds []plan.Drift) []Drift {

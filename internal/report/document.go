@@ -85,7 +85,16 @@ type Running struct {
 	Upper   string `json:"upper,omitempty"` // the overlay's upper directory
 	// Restored is the backup that this boot holds.
 	Restored string `json:"restored,omitempty"`
-	Error    string `json:"error,omitempty"` // of a node that did not answer
+	// Unsaved is what no backup has yet; absent when that is not known.
+	Unsaved *Unsaved `json:"unsaved,omitempty"`
+	Error   string   `json:"error,omitempty"` // of a node that did not answer
+}
+
+// Unsaved counts files that have changed since a backup.
+type Unsaved struct {
+	Files int64  `json:"files"`
+	Bytes int64  `json:"bytes"`
+	Since string `json:"since"` // the backup's ID; "": this boot has none
 }
 
 // Host says how a node answered.

@@ -182,10 +182,49 @@ func (p *page) planBlock(b block) {
 	case plan.InSync:
 		p.inSync("in sync", b)
 	}
+	p.unsaved(b.nodes)
 	p.notes(b.nodes)
 	if p.Verbose {
 		p.line(9, "    now: "+now(b.nodes[0]))
 	}
+}
+
+// unsaved tells how much of what the nodes hold is in no backup.
+func (p *page) unsaved(nodes []plan.NodePlan) {
+	var files, bytes, on int64
+	since := ""
+	for _, n := range nodes {
+		h, live := n.Facts.Host.(plan.HostLive)
+		if !live || h.Unsaved == nil || h.Unsaved.Files == 0 {
+			continue
+		}
+		files, bytes, on = files+h.Unsaved.Files, bytes+h.Unsaved.Bytes, on+1
+		since = h.Unsaved.Since
+	}
+	switch {
+	case on == 0:
+		return
+	case on == 1 && since != "":
+		since = " since backup " + clean(since)
+	case on == 1:
+		since = ", and there is no backup of this boot"
+	default:
+		since = fmt.Sprintf(" on %d nodes", on)
+	}
+	p.line(6, fmt.Sprintf("    not in a backup: %s in %d files%s", Size(bytes), files, since))
+}
+
+// Size writes a number of bytes for people.
+func Size(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n), 0
+	for units := "KMGTP"; v >= step && unit < len(units); unit++ {
+		v /= step
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit-1])
 }
 
 // head is the line that a block begins with.

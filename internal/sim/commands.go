@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"mvdan.cc/sh/v3/interp"
 )
@@ -86,6 +87,10 @@ func (sh shell) copyOut(name string, p process) error {
 			return nil
 		}
 		_, err := io.Copy(p.out, p.in)
+		return err
+	}
+	if name == "/proc/uptime" {
+		_, err := fmt.Fprintf(p.out, "%.2f 0.00\n", time.Since(sh.system.booted).Seconds())
 		return err
 	}
 	real, err := sh.view.resolve(p.dir, name, true)

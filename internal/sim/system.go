@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
@@ -17,6 +18,7 @@ type system struct {
 	node   string
 	dir    string // the node's directory on this machine
 	bootID string
+	booted time.Time
 	live   bool
 	volume site.Volume // of the live image; zero otherwise
 	view   *view
@@ -44,7 +46,7 @@ func newBootID() string {
 // newSystem makes the file systems of a boot. medium is what is in the virtual
 // drive, nil when nothing is; a live system was booted from it.
 func newSystem(node, dir string, m *medium, live bool) (*system, error) {
-	s := &system{node: node, dir: dir, bootID: newBootID(), live: live}
+	s := &system{node: node, dir: dir, bootID: newBootID(), booted: time.Now(), live: live}
 	if live {
 		s.volume = m.volume
 	}

@@ -196,8 +196,10 @@ type Overlay struct {
 	Store   string // the name of a store
 	Path    string // absolute path on the node, or "": found on the node
 	Exclude []string
-	Keep    int           // 5 by default
-	Every   time.Duration // 0: only when a step would end the running image
+	Keep    int // 5 by default
+	// KeepWithin is the age up to which backups beyond Keep are kept; 0: none.
+	KeepWithin time.Duration
+	Every      time.Duration // 0: only when a step would end the running image
 	// Restore is "latest", "none" or the ID of a backup.
 	Restore string
 	// Repopulate says where what Exclude left out is to be had again, by the

@@ -33,6 +33,9 @@ set -- $polite tar cf - --format=posix --xattrs --xattrs-include='*' --acls \
 
 [ "$zstd" = zstd ] || exec "$@"
 
-# The status has to be tar's. If zstd dies, what it wrote does not end well.
-exec 4>&1
-exit "$({ { "$@" 3>&-; echo $? >&3; } | $polite zstd -1 -q -c >&4; } 3>&1)"
+# A pipe has the status of its end. That of tar goes by stderr; if zstd dies,
+# what it wrote does not end well.
+{
+	"$@"
+	echo "livecd-sync: tar ended with $?" >&2
+} | $polite zstd -1 -q -c

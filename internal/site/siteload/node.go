@@ -167,12 +167,13 @@ func (r *resolver) overlay(e entry) *site.Overlay {
 		return nil
 	}
 	o := &site.Overlay{
-		Store:   e.str("overlay", "store", ""),
-		Path:    e.str("overlay", "path", ""),
-		Exclude: texts(e.get("overlay", "exclude")),
-		Keep:    e.number("overlay", "keep", r.builtin.Overlay.Keep),
-		Every:   duration(e.str("overlay", "every", "")),
-		Restore: e.str("overlay", "restore", r.builtin.Overlay.Restore),
+		Store:      e.str("overlay", "store", ""),
+		Path:       e.str("overlay", "path", ""),
+		Exclude:    texts(e.get("overlay", "exclude")),
+		Keep:       e.number("overlay", "keep", r.builtin.Overlay.Keep),
+		KeepWithin: duration(e.str("overlay", "keepWithin", "")),
+		Every:      duration(e.str("overlay", "every", "")),
+		Restore:    e.str("overlay", "restore", r.builtin.Overlay.Restore),
 	}
 	for _, v := range e.get("overlay", "repopulate").items() {
 		if o.Repopulate == nil {
@@ -230,7 +231,7 @@ var sections = map[string][]string{
 	"bmc":     {"address", "system", "username", "password", "tls", "auth", "profile"},
 	"ssh":     {"address", "port", "user", "identity", "password", "hostKey"},
 	"boot":    {"within"},
-	"overlay": {"store", "path", "exclude", "keep", "every", "restore", "repopulate"},
+	"overlay": {"store", "path", "exclude", "keep", "keepWithin", "every", "restore", "repopulate"},
 }
 
 // dotted are the same keys in the form "bmc.address".

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// stores is a target whose nodes are not asked, only their stores: no secret of
+// a BMC or of a node is needed.
+func (a *app) stores(args []string) (*target, error) {
+	if err := a.name(args); err != nil {
+		return nil, err
+	}
+	s, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	names, err := universe(s).Select(a.nodes, a.exclude)
+	if err != nil {
+		return nil, err
+	}
+	part := only(s, names)
+	return &target{app: a, site: part, nodes: a.reach(part)}, nil
+}
+
+func hasStore(n site.Node) bool { return n.Overlay != nil && n.Overlay.Store != "" }
+
+func (a *app) verifyCommand() *cobra.Command {
+	var id string
+	c := &cobra.Command{
+		Use:   "verify [NODES]",
+		Short: "Read backups whole and compare them with what was written",
+		Long: `verify reads every backup of the nodes from their stores: the digest of each
+file, the archive to its two closing blocks, every member, and the lists of what
+was deleted. It changes nothing and asks no node.
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args, id) },
+	}
+	c.Flags().StringVar(&id, "id", "", "only the backup of this ID, or latest")
+	return c
+}
+
+func (a *app) verify(ctx context.Context, args []string, id string) error {
+	ctx, done := a.untilStop(ctx)
+	defer done()
+	t, err := a.stores(args)
+	if err != nil {
+		return err
+	}
+	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		out := nodeOutcome{Name: n.Name}
+		if !hasStore(n) {
+			return out, false
+		}
+		var err error
+		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id)
+		out.Error = errorOf(err)
+		return out, true
+	})
+}
+
+// verify verifies the node's backups, or the one that id names, up to the first
+// that is damaged.
+func (c *nodes) verify(ctx context.Context, n site.Node, id string) (which, detail string, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return "", "", err
+	}
+	list, err := st.List(ctx, n.Name)
+	if err != nil {
+		return "", "", err
+	}
+	var bytes int64
+	whole := 0
+	for i, m := range list {
+		switch {
+		case id == "", id == m.ID, id == site.RestoreLatest && i == 0:
+		default:
+			continue
+		}
+		if _, err := overlay.Verify(ctx, st, n.Name, m.ID); err != nil {
+			return m.ID, "", err
+		}
+		whole++
+		bytes += m.StoredBytes
+	}
+	if whole == 0 && id != "" {
+		_, err := st.Get(ctx, n.Name, id)
+		return id, "", err
+	}
+	if whole == 0 {
+		return "", "no backups", nil
+	}
+	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)), nil
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "prune [NODES]",
+		Short: "Remove the backups that overlay.keep and overlay.keepWithin do not want",
+		Long: `prune shows which backups it would remove, asks, and removes them. It never
+removes a node's last good backup, the one that overlay.restore names, or one
+that a restore is still owed from.
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error { return a.prune(c.Context(), args, yes) },
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func (a *app) prune(ctx context.Context, args []string, yes bool) error {
+	t, err := a.stores(args)
+	if err != nil {
+		return err
+	}
+	var doomed []overlay.Manifest
+	for _, n := range t.site.Nodes {
+		if !hasStore(n) {
+			continue
+		}
+		list, err := t.nodes.prunable(ctx, n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
+		doomed = append(doomed, list...)
+	}
+	if len(doomed) == 0 {
+		if a.json() {
+			return a.showBackups([]overlay.Manifest{})
+		}
+		fmt.Fprintln(a.out, "nothing to remove")
+		return nil
+	}
+	if err := a.showBackups(doomed); err != nil {
+		return err
+	}
+	if !yes {
+		if err := a.confirm(ctx, fmt.Sprintf("Remove %s?", count(len(doomed), "backup"))); err != nil {
+			return err
+		}
+	}
+	for _, n := range t.site.Nodes {
+		if hasStore(n) {
+			if err := t.nodes.pruneNow(ctx, n); err != nil {
+				return fmt.Errorf("%s: %w", n.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *nodes) prunable(ctx context.Context, n site.Node) ([]overlay.Manifest, error) {
+	st, err := c.store(n)
+	if err != nil {
+		return nil, err
+	}
+	return overlay.Prunable(ctx, st, n.Name, c.retention(n))
+}
+
+func (c *nodes) pruneNow(ctx context.Context, n site.Node) error {
+	st, err := c.store(n)
+	if err != nil {
+		return err
+	}
+	return c.prune(ctx, st, n)
+}
+
+func (a *app) overlayCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "overlay",
+		Short: "What running nodes have changed",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var from string
+	diff := &cobra.Command{
+		Use:   "diff NODES",
+		Short: "What a node's overlay has that its last backup has not",
+		Long: `diff compares the overlay of each running node with a backup, by each name's
+type, mode, owner, size and times, and lists what differs:
+
+  A  added since
+  U  updated since
+  D  deleted since
+
+Nothing is read but names and times, and nothing is changed.
+
+` + exitHelp,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.diff(c.Context(), args, from) },
+	}
+	diff.Flags().StringVar(&from, "from", site.RestoreLatest, "the ID of the backup to compare with")
+	c.AddCommand(diff)
+	return c
+}
+
+// A diffOutcome is what diff found on one node, for its JSON.
+type diffOutcome struct {
+	Name        string               `json:"name"`
+	Backup      string               `json:"backup"`
+	Differences []overlay.Difference `json:"differences"`
+}
+
+func (a *app) diff(ctx context.Context, args []string, from string) error {
+	ctx, done := a.untilStop(ctx)
+	defer done()
+	if err := a.name(args); err != nil {
+		return err
+	}
+	t, err := a.open(ctx, nil)
+	if err != nil {
+		return err
+	}
+	all, failed := []diffOutcome{}, false
+	for _, n := range t.site.Nodes {
+		out, err := t.nodes.diff(ctx, n, from)
+		if err != nil {
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, err))
+			continue
+		}
+		all = append(all, out)
+		if !a.json() {
+			a.showDiff(out)
+		}
+	}
+	if a.json() {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(map[string]any{"version": 1, "nodes": all}); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return status(exitNodesFailed)
+	}
+	return nil
+}
+
+func (a *app) showDiff(d diffOutcome) {
+	var bytes int64
+	kinds := map[overlay.DiffKind]int{}
+	for _, x := range d.Differences {
+		fmt.Fprintln(a.out, printable(string(x.Kind)+" "+strings.TrimPrefix(x.Path, "./")))
+		kinds[x.Kind]++
+		bytes += x.Bytes
+	}
+	fmt.Fprintf(a.out, "%s: %d added, %d updated, %d deleted since backup %s; %s\n", d.Name,
+		kinds[overlay.Added], kinds[overlay.Updated], kinds[overlay.Deleted], d.Backup, size(bytes))
+}
+
+func (c *nodes) diff(ctx context.Context, n site.Node, from string) (out diffOutcome, err error) {
+	out = diffOutcome{Name: n.Name, Differences: []overlay.Difference{}}
+	if !n.OverlayManaged() {
+		e := unmanaged()
+		return out, fmt.Errorf("%s; %s", e.Message, e.Hint)
+	}
+	st, err := c.store(n)
+	if err != nil {
+		return out, err
+	}
+	m, err := pick(ctx, st, n.Name, from)
+	if err != nil {
+		return out, err
+	}
+	out.Backup = m.ID
+	err = c.on(ctx, n, func(remote overlay.Remote) error {
+		running, err := overlay.Probe(ctx, remote)
+		if err != nil {
+			return err
+		}
+		found, err := overlay.Diff(ctx, remote, running, st, m)
+		out.Differences = append(out.Differences, found...)
+		return err
+	})
+	return out, err
+}
+
+// pick is the backup of that ID, or the latest.
+func pick(ctx context.Context, st overlay.Store, node, id string) (overlay.Manifest, error) {
+	if id == site.RestoreLatest {
+		return overlay.Latest(ctx, st, node)
+	}
+	return st.Get(ctx, node, id)
+}
+
+// unsaved counts what the node holds and its last backup does not; nil where
+// that cannot be told.
+func (c *nodes) unsaved(ctx context.Context, n site.Node, remote overlay.Remote, r overlay.Running) *plan.Unsaved {
+	if !n.OverlayManaged() || !r.Root || r.UpperDir == "" {
+		return nil
+	}
+	st, err := c.store(n)
+	if err != nil {
+		return nil
+	}
+	last, err := overlay.Latest(ctx, st, n.Name)
+	if err != nil && !errors.Is(err, overlay.ErrNoBackup) {
+		return nil
+	}
+	u, err := overlay.FindUnsaved(ctx, remote, r, last)
+	if err != nil {
+		return nil
+	}
+	return &plan.Unsaved{Files: u.Files, Bytes: u.Bytes, Since: u.Since}
+}
