@@ -18,10 +18,14 @@ export PATH := $(CURDIR)/bin:$(PATH)
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/livecd-sync, one static binary
+# What is sent to nodes without GNU tar is embedded, so it is built first.
+NODESIDE = internal/overlay/nodeside/bin/linux-arm64.zst
+NODESIDE_FROM := $(shell find internal/overlay/uppertar internal/overlay/nodeside -name '*.go' ! -name '*_test.go') go.mod go.sum
+
+build: $(NODESIDE) ## build bin/livecd-sync, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/livecd-sync ./cmd/livecd-sync
 
-test: deps cue-vet ## everything that must pass: formatting, vet, schema, go.mod, and all tests with the race detector
+test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, schema, go.mod, and all tests with the race detector
 	@unformatted=$$(gofmt -l cmd internal schema); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
@@ -33,7 +37,7 @@ lint: bin/golangci-lint ## run the linters of docs/lint.md
 demo: build ## a simulated site: plan, apply, and nothing left to do
 	./scripts/demo
 
-bench: ## run the benchmarks
+bench: $(NODESIDE) ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
@@ -52,16 +56,19 @@ cue-vet: bin/cue ## check the example against the schema, with CUE's own tool
 	bin/cue vet -d '#Site' schema/site.cue examples/site.yaml
 	bin/cue vet -c=false schema/site.cue schema/profiles.cue
 
-cover: ## write coverage.txt and show the total
+cover: $(NODESIDE) ## write coverage.txt and show the total
 	$(GO) test -coverpkg=./... -coverprofile=coverage.txt ./...
 	$(GO) tool cover -func=coverage.txt | tail -n 1
 
 clean: ## remove what was made
-	rm -rf bin out coverage.txt
+	rm -rf bin out coverage.txt internal/overlay/nodeside/bin/*.zst
 
 # Programs that the tests run, and a C compiler for the race detector.
 deps:
 	@.ci/deps
+
+$(NODESIDE): $(NODESIDE_FROM)
+	$(GO) run ./internal/overlay/nodeside/pack $(@D)
 
 # The tools have a module of their own, so that what they need does not become
 # what livecd-sync needs.

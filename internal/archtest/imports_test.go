@@ -44,7 +44,7 @@ func standardOnly(pic picture) []string {
 }
 
 // sent are the packages of the program that is sent to nodes.
-var sent = []string{"internal/overlay/uppertar"}
+var sent = []string{"internal/overlay/uppertar", "internal/overlay/nodeside/main"}
 
 // smallOnNodes: what is sent to a node for every command stays small, and has
 // nothing in it that could speak to others.

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/overlay/uppertar"
+)
+
+// digest writes the SHA-256 of each file that it reads the name of, as sha256sum
+// -z does.
+func digest(in io.Reader, stdout io.Writer, dir *os.File, stderr io.Writer) (uppertar.Outcome, error) {
+	var outcome uppertar.Outcome
+	names := bufio.NewScanner(in)
+	names.Buffer(nil, 1<<20)
+	names.Split(splitNUL)
+	for names.Scan() {
+		name := names.Text()
+		sum, err := sumOf(dir, name)
+		if err != nil {
+			outcome.Failed++
+			fmt.Fprintf(stderr, "sha256sum: %q: %v\n", name, err)
+			continue
+		}
+		if _, err := fmt.Fprintf(stdout, "%s  %s\x00", sum, name); err != nil {
+			return outcome, err
+		}
+	}
+	return outcome, names.Err()
+}
+
+func sumOf(dir *os.File, name string) (string, error) {
+	f, err := uppertar.Open(dir, name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// splitNUL is a bufio.SplitFunc for what is ended by NUL.
+func splitNUL(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
+}
+
+// unnamed writes the files that programs have open and nobody can name any more,
+// then an empty name, then the mounts.
+func unnamed(proc string, stdout io.Writer) error {
+	processes, err := os.ReadDir(proc)
+	if err != nil {
+		return err
+	}
+	var found []string
+	for _, p := range processes {
+		if _, err := strconv.Atoi(p.Name()); err != nil {
+			continue
+		}
+		dir := filepath.Join(proc, p.Name(), "fd")
+		open, err := os.ReadDir(dir)
+		if err != nil {
+			continue // it has ended
+		}
+		for _, fd := range open {
+			if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && strings.HasSuffix(to, " (deleted)") {
+				found = append(found, to)
+			}
+		}
+	}
+	slices.Sort(found)
+	out := bufio.NewWriter(stdout)
+	for _, name := range slices.Compact(found) {
+		_, _ = out.WriteString(name + "\x00") // Flush tells of an error
+	}
+	_, _ = out.WriteString("\x00")
+	mounts, err := os.ReadFile(filepath.Join(proc, "self/mountinfo"))
+	if err != nil {
+		return err
+	}
+	_, _ = out.Write(mounts)
+	return out.Flush()
+}
