@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,10 @@ hold replaced files open need a restart.
 zstd, bzip2 or xz. It is read whole before the node is touched, and what such an
 archive has lost is said.
 
+--offline DIR makes an upper dir instead, for an overlay that is to be mounted
+later, on a persistent partition for example: DIR is a path on the node that is
+empty or not there. Nothing that runs is changed.
+
 A backup of another image than the one that runs is refused, unless
 --onto-other-image says otherwise or a plan that was cut off still owes it.
 A restore that was cut off is finished by running it again.
@@ -41,6 +46,10 @@ A restore that was cut off is finished by running it again.
 	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID, or the file of an archive")
 	c.Flags().BoolVar(&req.OntoOtherImage, "onto-other-image", false,
 		"restore also when the backup is of another image than the one that runs")
+	c.Flags().StringVar(&req.Dir, "offline", "",
+		"restore into this directory of the node, which is to be an upper dir later, and not onto what runs")
+	c.Flags().BoolVar(&req.Verify, "verify", false,
+		"compare the contents of all files with the backup, too: reads them all, on the node and in the store")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
 }
@@ -59,6 +68,9 @@ func (a *app) restore(ctx context.Context, args []string, req overlay.RestoreReq
 		return err
 	}
 	if err := archiveOrBackup(&req); err != nil {
+		return err
+	}
+	if err := offline(&req); err != nil {
 		return err
 	}
 	t, err := a.open(ctx, nil)
@@ -91,10 +103,26 @@ func archiveOrBackup(req *overlay.RestoreRequest) error {
 	return nil
 }
 
+// offline takes --offline for a method. What the directory is on the node is
+// found out there.
+func offline(req *overlay.RestoreRequest) error {
+	switch {
+	case req.Dir == "":
+		return nil
+	case !path.IsAbs(req.Dir) || path.Clean(req.Dir) != req.Dir || req.Dir == "/":
+		return fmt.Errorf("--offline %s is no directory's absolute path; write one without . and .., and with no slash at its end", req.Dir)
+	}
+	req.Method = overlay.MethodOffline
+	return nil
+}
+
 func question(req overlay.RestoreRequest, nodes int) string {
 	what := "backup " + req.ID
 	if req.Archive != "" {
 		what = req.Archive
+	}
+	if req.Method == overlay.MethodOffline {
+		return fmt.Sprintf("Restore %s into %s on %s?", what, req.Dir, count(nodes, "node"))
 	}
 	return fmt.Sprintf("Restore %s onto %s, over what is there now?", what, count(nodes, "node"))
 }
@@ -204,7 +232,8 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 		rep.ID = req.ID
 		return rep, err
 	}
-	if owed && note.BootID != rep.BootID {
+	// What an unmounted directory holds, this boot does not.
+	if owed && req.Method != overlay.MethodOffline && note.BootID != rep.BootID {
 		return rep, st.ClearReboot(ctx, n.Name)
 	}
 	return rep, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 )
 
 // errUnsafe is what add refuses.
@@ -19,6 +20,7 @@ type census struct {
 	deleted  map[uint64]bool  // names whose last member is a whiteout
 	links    map[uint64]bool  // names whose last member is a symbolic link
 	replaced map[int64]uint64 // members that are not the last of their name
+	xattrs   bool             // some member has extended attributes
 }
 
 func newCensus() *census {
@@ -31,7 +33,10 @@ func newCensus() *census {
 // add counts a member. It refuses one that lies below a symbolic link of the same
 // archive: no file system that was packed has such names, and what extracts them
 // may follow the link.
-func (c *census) add(m member) error {
+func (c *census) add(a *archive, m member) error {
+	for key := range a.records {
+		c.xattrs = c.xattrs || strings.HasPrefix(key, xattrRecord)
+	}
 	for _, name := range []string{m.name, m.link} {
 		if (m.kind == typeHardLink || name == m.name) && c.belowLink(name) {
 			return fmt.Errorf("%w: %q", errUnsafe, m.name)

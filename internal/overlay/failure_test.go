@@ -240,8 +240,10 @@ type cutting struct {
 // Run runs the command and cuts.
 func (r *cutting) Run(ctx context.Context, c overlay.Command) error {
 	body := c.Script
-	if len(c.Args) > 1 && strings.HasPrefix(body, "# merged") {
-		body = c.Args[1]
+	for _, around := range []string{"# merged", "# below", "# inside"} {
+		if strings.HasPrefix(c.Script, around) {
+			body = c.Args[len(c.Args)-1]
+		}
 	}
 	if strings.HasPrefix(body, r.script) {
 		if r.script == "# backup" {

@@ -183,12 +183,12 @@ func TestForeignChanges(t *testing.T) {
 	h := tar.Header{Name: "rw/etc/f", Typeflag: tar.TypeReg, Mode: 0o644}
 	must(t, os.WriteFile(name, packed(t, h), 0o600))
 	remote := scripted(func(c overlay.Command) error {
-		h.Mode = 0o600
-		must(t, os.WriteFile(name, packed(t, h), 0o600))
 		if c.Stdin != nil {
 			_, err := io.Copy(io.Discard, c.Stdin)
 			return err
 		}
+		h.Mode = 0o600
+		must(t, os.WriteFile(name, packed(t, h), 0o600))
 		return nil
 	})
 	_, err := overlay.Restore(t.Context(), remote, nil, overlay.RestoreRequest{Node: "n1", Archive: name})

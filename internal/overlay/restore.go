@@ -25,10 +25,27 @@ type RestoreRequest struct {
 	VolumeOf func(Running) site.Volume
 	// OntoOtherImage allows a backup of one image onto another.
 	OntoOtherImage bool
+	// Method is how; "": MethodMerged.
+	Method Method
+	// Dir is where, for MethodOffline: an absolute path on the node.
+	Dir string
+	// Verify compares the contents of files, too, which reads them all.
+	Verify bool
 	// Progress is told how many bytes of the tar archive have been sent so far;
 	// nil: nobody is. It is called from another goroutine, one call at a time.
 	Progress func(rawBytes int64)
 }
+
+// A Method is a way to restore.
+type Method string
+
+// The methods.
+const (
+	// MethodMerged goes through the merged view of the running system.
+	MethodMerged Method = "merged"
+	// MethodOffline makes an upper dir that no overlay is mounted from.
+	MethodOffline Method = "offline"
+)
 
 // A RestoreReport tells what a restore did.
 type RestoreReport struct {
@@ -73,7 +90,7 @@ const restoreOp = "restore the overlay"
 // what is missing; running Restore again is safe. An extended attribute that a
 // directory of the image has and the backup does not is kept.
 func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest) (RestoreReport, error) {
-	r := &restoration{remote: remote, progress: req.Progress}
+	r := &restoration{remote: remote, progress: req.Progress, verify: req.Verify}
 	if err := r.open(ctx, store, req); err != nil {
 		return RestoreReport{}, err
 	}
@@ -91,7 +108,18 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	if err := r.sameImage(req); err != nil {
 		return RestoreReport{}, err
 	}
-	return r.run(ctx)
+	r.report.Removed = r.manifest.Counts.Whiteouts + r.manifest.Counts.Opaque
+	r.report.Restored = r.manifest.Counts.Entries - r.manifest.Counts.Whiteouts
+	if err := r.tellForeign(ctx); err != nil {
+		return r.report, err
+	}
+	switch req.Method {
+	case MethodOffline:
+		err = r.offline(ctx, req.Dir)
+	default:
+		err = r.throughMerged(ctx)
+	}
+	return r.report, err
 }
 
 // open reads what is to be restored from beginning to end, which tells whether
@@ -113,21 +141,21 @@ func (r *restoration) open(ctx context.Context, store Store, req RestoreRequest)
 	}
 	r.report.ID = r.manifest.ID
 	seen := newCensus()
-	err := r.read(ctx, func(_ *archive, m member) error { return seen.add(m) })
+	err := r.read(ctx, func(a *archive, m member) error { return seen.add(a, m) })
 	if errors.Is(err, errUnsafe) {
 		return &bmc.Error{
 			Op: restoreOp, Kind: bmc.KindOverlay, Err: fmt.Errorf("the archive is not one of an upper dir: %w", err),
 			Hint: "nothing was changed on the node; restore another backup",
 		}
 	}
-	r.replaced = seen.fates()
+	r.replaced, r.hasXattrs = seen.fates(), seen.xattrs
 	return err
 }
 
 func (req RestoreRequest) check(r Running) error {
 	e := &bmc.Error{Op: restoreOp, Kind: bmc.KindOverlay}
 	switch {
-	case !r.Live:
+	case !r.Live && req.Method != MethodOffline:
 		e.Err = errors.New("the node does not run a live system: its root is not the overlay of one")
 		e.Hint = "see what the node runs: livecd-sync status"
 	case req.BootID != "" && req.BootID != r.BootID:
@@ -144,32 +172,24 @@ func (req RestoreRequest) check(r Running) error {
 
 // A restoration is one restore under way.
 type restoration struct {
-	remote   Remote
-	read     func(context.Context, visitor) error // shows every member of what is restored
-	manifest Manifest
-	foreign  *foreignArchive // nil for a backup
-	replaced map[int64]bool  // see census.fates
-	running  Running
-	progress func(int64)
+	remote    Remote
+	read      func(context.Context, visitor) error // shows every member of what is restored
+	manifest  Manifest
+	foreign   *foreignArchive // nil for a backup
+	replaced  map[int64]bool  // see census.fates
+	hasXattrs bool
+	running   Running
+	progress  func(int64)
+	verify    bool
+
+	// within runs a command where the restore goes; unmounted: that is an upper
+	// dir without its overlay, which shows whiteouts and marks as they are.
+	within    func(Command) Command
+	unmounted bool
 
 	report    RestoreReport
 	unlike    int // differences found
 	extracted error
-}
-
-func (r *restoration) run(ctx context.Context) (RestoreReport, error) {
-	r.report.Removed = r.manifest.Counts.Whiteouts + r.manifest.Counts.Opaque
-	r.report.Restored = r.manifest.Counts.Entries - r.manifest.Counts.Whiteouts
-	r.noteCutOff()
-	for _, step := range []func(context.Context) error{r.tellForeign, r.begin, r.clear, r.extract, r.compare} {
-		if err := step(ctx); err != nil {
-			return r.report, err
-		}
-	}
-	if r.extracted != nil {
-		return r.report, r.extracted
-	}
-	return r.report, r.mark(ctx)
 }
 
 // noteCutOff tells what an earlier restore left on the node.
@@ -230,11 +250,10 @@ func named(v site.Volume, image string) string {
 	return s
 }
 
-// inMergedView runs a script in the merged view, fed by a pass over the archive.
+// runFed runs a command where the restore goes, fed by a pass over the archive.
 // The error is the pass's own if it failed, else what Run returned.
-func (r *restoration) inMergedView(ctx context.Context, c Command, feed func(w io.Writer) error) error {
-	c.Args = []string{r.running.BootID, c.Script}
-	c.Script = mergedScript
+func (r *restoration) runFed(ctx context.Context, c Command, feed func(w io.Writer) error) error {
+	c = r.within(c)
 	from, to := io.Pipe()
 	c.Stdin = from
 	fed := make(chan error, 1)
@@ -285,38 +304,6 @@ func (r *restoration) selected(ctx context.Context, take func(replaced, undone b
 	})
 }
 
-// clear makes way: what was deleted goes, and what would be in the way of
-// something of another type. tar removes files that it replaces, but neither
-// directories nor what lies in an opaque one.
-func (r *restoration) clear(ctx context.Context) error {
-	var said messages
-	err := r.inMergedView(ctx, Command{Script: clearScript, Stderr: &said}, func(w io.Writer) error {
-		return r.pass(ctx, func(_ *archive, m member) error {
-			if m.name == "." {
-				return nil
-			}
-			_, err := io.WriteString(w, clearing(m)+m.name+"//\x00")
-			return err
-		})
-	})
-	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
-	if xargsFailed(err) { // what rm could not remove, compare or extract will tell
-		return nil
-	}
-	return remoteErrorOrNil(err)
-}
-
-// clearing returns the letter that clear.sh acts upon.
-func clearing(m member) string {
-	switch {
-	case m.whiteout, m.kind == typeDir && m.xattrs.opaque:
-		return "x"
-	case m.kind == typeDir:
-		return "d"
-	}
-	return "f"
-}
-
 // xargsFailed reports whether a command that xargs ran ended with a status from
 // 1 to 125.
 func xargsFailed(err error) bool {
@@ -331,15 +318,14 @@ func remoteErrorOrNil(err error) error {
 	return remoteError(restoreOp, err)
 }
 
-// extract sends the archive without its whiteouts, which no process may make in
-// a mounted overlay (EPERM). A tar that could not do everything is an error to
-// be told of after the comparison.
-func (r *restoration) extract(ctx context.Context) error {
+// extract has tar on the node extract the members that take chooses. A tar that
+// could not do everything is an error to be told of after the comparison.
+func (r *restoration) extract(ctx context.Context, script string, take func(member) bool) error {
 	var said messages
 	var sent int64
-	err := r.inMergedView(ctx, Command{Script: extractScript, Stderr: &said}, func(w io.Writer) error {
+	err := r.runFed(ctx, Command{Script: script, Stderr: &said}, func(w io.Writer) error {
 		err := r.passAll(ctx, func(a *archive, m member) error {
-			if m.whiteout {
+			if !take(m) {
 				return nil
 			}
 			sent += int64(len(a.head)) + a.left

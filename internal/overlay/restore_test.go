@@ -1,12 +1,14 @@
 package overlay_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
@@ -86,4 +88,57 @@ func TestOtherAfterCut(t *testing.T) {
 	if running.Restored.ID != two.ID || running.Whole() != nil {
 		t.Errorf("holds %q: %v", running.Restored.ID, running.Whole())
 	}
+}
+
+// TestComparison tampers with what a restore has written, before it is compared:
+// every difference is told, contents when they are asked for.
+func TestComparison(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.change()
+	n.run("rm /lab/huge") // contents are compared
+	manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	must(t, err)
+	n = m.boot(t, "")
+	conn := n.redial(m)
+	tampering := &before{Conn: n.conn, script: "# list", do: func() {
+		err := conn.Run(t.Context(), overlay.Command{Script: `cd /lab
+touch -r opaque/new ref && echo NEW >opaque/new && touch -r ref opaque/new && rm ref
+rm dangling && ln -s elsewhere dangling
+rm link-1 && echo one >link-1
+setfattr -n user.note -v other xattrs && setfattr -x trusted.note xattrs && setcap -r capable && setfacl -x u:1234 acl-file
+chmod 640 device && chmod 600 modified && chown 1:1 sealed && rm fifo && echo back >gone-file && truncate -s 63M sparse`})
+		must(t, err)
+	}}
+	report, err := overlay.Restore(t.Context(), tampering, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID, Verify: true})
+	must(t, err)
+	told := strings.Join(report.Differences, "\n")
+	for _, want := range []string{
+		"./lab/opaque/new: its content is another", "./lab/dangling: leads to elsewhere, not to gone",
+		": is not the same file as ./lab/", "./lab/xattrs: its extended attribute user.note is another",
+		"./lab/xattrs: its extended attribute trusted.note is missing", "./lab/capable: its extended attribute security.capability is missing",
+		"./lab/acl-file: its extended attribute system.posix_acl_access is another", "./lab/modified: has mode 0600",
+		"./lab/sealed: is owned by 1:1", "./lab/fifo: is missing", "./lab/gone-file: is there, and was deleted", "./lab/sparse: has 66060288 bytes",
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("not told: %s", want)
+		}
+	}
+	t.Log(told)
+}
+
+// before does something before a script runs.
+type before struct {
+	*sshremote.Conn
+	script string
+	do     func()
+}
+
+// Run runs the command.
+func (b *before) Run(ctx context.Context, c overlay.Command) error {
+	if len(c.Args) > 0 && strings.HasPrefix(c.Args[len(c.Args)-1], b.script) {
+		b.do()
+	}
+	return b.Conn.Run(ctx, c)
 }

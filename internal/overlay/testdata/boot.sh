@@ -5,7 +5,13 @@ set -e
 dir=$1 port=$2
 
 mount -t tmpfs tmpfs /run
-mkdir -p /run/overlay/overlayfs/rw /run/overlay/overlayfs/work /run/sshd /run/root
+mkdir -p /run/overlay/overlayfs /run/sshd /run/root
+if [ "$UPPER_FS" = ext4 ]; then
+	truncate -s 512M /run/upper.img
+	mkfs.ext4 -q /run/upper.img
+	mount -o loop /run/upper.img /run/overlay/overlayfs
+fi
+mkdir -p /run/overlay/overlayfs/rw /run/overlay/overlayfs/work
 # Layers may not lie within each other, and this one is on "/"; and the node has
 # to see them by the names that mountinfo has.
 cp -a "$dir/lower" /run/lower

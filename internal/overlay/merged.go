@@ -1,0 +1,62 @@
+package overlay
+
+import (
+	"context"
+	"io"
+)
+
+// throughMerged restores through the merged view of the running system.
+func (r *restoration) throughMerged(ctx context.Context) error {
+	r.within = func(c Command) Command {
+		c.Args, c.Script = []string{r.running.BootID, c.Script}, mergedScript
+		return c
+	}
+	r.noteCutOff()
+	for _, step := range []func(context.Context) error{r.begin, r.clear, r.extractMerged, r.compare} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if r.extracted != nil {
+		return r.extracted
+	}
+	return r.mark(ctx)
+}
+
+// clear makes way: what was deleted goes, and what would be in the way of
+// something of another type. tar removes files that it replaces, but neither
+// directories nor what lies in an opaque one.
+func (r *restoration) clear(ctx context.Context) error {
+	var said messages
+	err := r.runFed(ctx, Command{Script: clearScript, Stderr: &said}, func(w io.Writer) error {
+		return r.pass(ctx, func(_ *archive, m member) error {
+			if m.name == "." {
+				return nil
+			}
+			_, err := io.WriteString(w, clearing(m)+m.name+"//\x00")
+			return err
+		})
+	})
+	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
+	if xargsFailed(err) { // what rm could not remove, compare or extract will tell
+		return nil
+	}
+	return remoteErrorOrNil(err)
+}
+
+// clearing returns the letter that clear.sh acts upon.
+func clearing(m member) string {
+	switch {
+	case m.whiteout, m.kind == typeDir && m.xattrs.opaque:
+		return "x"
+	case m.kind == typeDir:
+		return "d"
+	}
+	return "f"
+}
+
+// extractMerged leaves out the whiteouts, which no process may make in a mounted
+// overlay (EPERM).
+func (r *restoration) extractMerged(ctx context.Context) error {
+	return r.extract(ctx, extractScript, func(m member) bool { return !m.whiteout })
+}
