@@ -216,8 +216,10 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 	}
 	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
-		rep, err = overlay.Restore(ctx, remote, st, req)
-		return err
+		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" {
+			return err
+		}
+		return c.repopulate(ctx, n, remote, &rep)
 	})
 	return rep, err
 }
@@ -230,6 +232,9 @@ func describeRestore(r overlay.RestoreReport) string {
 		s += "; differs from the backup: " + strings.Join(r.Differences, "; ")
 	case n > 3:
 		s += fmt.Sprintf("; %d differences from the backup, the first: %s", n, r.Differences[0])
+	}
+	for _, note := range r.Notes {
+		s += "; " + note
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func (b *backupPass) findLeftOut(ctx context.Context) error {
 // describeLeftOut asks, in the merged view, for sizes and digests.
 func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error {
 	var files []string
-	sizes := make(map[string]int64)
+	there := make(map[string]*found)
 	err := b.askMerged(ctx, listScript, names, func(in *bufio.Reader) error {
 		for {
 			f, err := readFound(in)
@@ -107,7 +108,7 @@ func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error 
 			}
 			if f.mode&modeType == 0o100000 {
 				files = append(files, f.name)
-				sizes[f.name] = f.size
+				there[f.name] = f
 			} else if f.mode&modeType != 0o040000 {
 				b.leftOut = append(b.leftOut, LeftOut{Path: escape(f.name)})
 			}
@@ -117,17 +118,14 @@ func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error 
 		return err
 	}
 	err = b.askMerged(ctx, digestScript, files, func(in *bufio.Reader) error {
-		for {
-			line, err := in.ReadString(0)
-			if errors.Is(err, io.EOF) {
-				return nil
+		return readDigests(in, func(name, sum string) {
+			if f := there[name]; f != nil {
+				b.leftOut = append(b.leftOut, LeftOut{
+					Path: escape(name), Bytes: f.size, SHA256: sum, Mode: fmt.Sprintf("%04o", f.mode&0o7777),
+					Owner: fmt.Sprintf("%d:%d", f.uid, f.gid), MTime: f.mtime.decimal(),
+				})
 			}
-			if err != nil {
-				return err
-			}
-			sum, name, _ := strings.Cut(strings.TrimSuffix(line, "\x00"), "  ")
-			b.leftOut = append(b.leftOut, LeftOut{Path: escape(name), Bytes: sizes[name], SHA256: sum})
-		}
+		})
 	})
 	slices.SortFunc(b.leftOut, func(x, y LeftOut) int { return strings.Compare(x.Path, y.Path) })
 	return err

@@ -119,6 +119,9 @@ type LeftOut struct {
 	Path   string `json:"path"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"` // "" for what is no regular file
+	Mode   string `json:"mode"`   // permission bits in octal: "0644"
+	Owner  string `json:"owner"`  // "UID:GID"
+	MTime  string `json:"mtime"`  // seconds since 1970, with nine decimals
 }
 
 // Counts tells what an archive holds.

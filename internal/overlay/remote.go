@@ -62,6 +62,10 @@ var (
 	unsavedScript string
 	//go:embed scripts/survey.sh
 	surveyScript string
+	//go:embed scripts/put.sh
+	putScript string
+	//go:embed scripts/medium.sh
+	mediumScript string
 	//go:embed scripts/size.sh
 	sizeScript string
 	//go:embed scripts/digest.sh

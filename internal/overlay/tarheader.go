@@ -59,6 +59,14 @@ type overlayXattrs struct {
 	opaque, metacopy, redirect, whiteout bool
 }
 
+// decimal writes the time as one number, as pax and GNU date do.
+func (t timestamp) decimal() string {
+	if t.sec >= 0 || t.nsec == 0 {
+		return fmt.Sprintf("%d.%09d", t.sec, t.nsec)
+	}
+	return fmt.Sprintf("-%d.%09d", -t.sec-1, 1_000_000_000-t.nsec)
+}
+
 // timestamp is a point in time as tar has it: any number of seconds before or
 // after 1970, and 0 to 999,999,999 nanoseconds after that.
 type timestamp struct {

@@ -289,9 +289,6 @@ func (d *draft) restoreAfterBoot() {
 	if !d.restores() {
 		return
 	}
-	if len(d.node.Overlay.Repopulate) > 0 {
-		d.note("overlay.repopulate is not carried out by this version: what exclude left out is to be put back by hand")
-	}
 	latest, want := d.facts.Overlay.Latest, d.node.Overlay.Restore
 	switch {
 	case d.facts.Overlay.Err != nil && d.accept:

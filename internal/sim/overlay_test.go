@@ -1,7 +1,9 @@
 package sim_test
 
 import (
+	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -82,5 +84,18 @@ func TestOverlayIsSavedAndRestored(t *testing.T) {
 	again, err := overlay.Probe(t.Context(), conn)
 	if err != nil || again.Restored.ID != m.ID {
 		t.Errorf("after the restore the node tells of backup %q, %v, want %q", again.Restored.ID, err, m.ID)
+	}
+	live := filepath.Join(filepath.Dir(s.SiteFile()), "nodes", n.Name(), "run", "initramfs", "live", "LiveOS")
+	if err := errors.Join(os.MkdirAll(live, 0o755), os.WriteFile(filepath.Join(live, "big"), []byte("large\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if running, err = overlay.Probe(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	put, err := overlay.Repopulate(t.Context(), conn, running, m, func(name string) (overlay.Supply, bool) {
+		return overlay.Supply{From: "the image", Medium: "/LiveOS/big"}, name == "/srv/big.squashfs"
+	})
+	if got, readErr := n.ReadOverlay("srv/big.squashfs"); err != nil || put.Put != 1 || got != "large\n" {
+		t.Errorf("Repopulate = %+v, %v; it is %q, %v", put, err, got, readErr)
 	}
 }
