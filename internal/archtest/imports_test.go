@@ -75,6 +75,7 @@ var keepers = []keeper{
 	{"cuelang.org/go", []string{"internal/site/siteload"}},
 	{"golang.org/x/crypto/ssh", []string{"internal/overlay/sshremote", "internal/sim"}},
 	{"filippo.io/age", []string{"internal/overlay/store"}},
+	{"github.com/minio/minio-go", []string{"internal/overlay/store"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"mvdan.cc/sh/v3", []string{"internal/sim"}},

@@ -48,11 +48,21 @@ type Image struct {
 // A Store keeps backups.
 type Store struct {
 	Name string
-	// URL is file:///absolute/path or sftp://user@host[:port]/absolute/path.
+	// URL is file:///absolute/path, sftp://user@host[:port]/absolute/path or
+	// s3://bucket[/prefix].
 	URL string
 	SSH *SSH // how to reach the server of an sftp store; else nil
+	S3  *S3  // how to reach the server of an S3 store; else nil
 	Age *Age // nil: backups are not encrypted
 	Pos Pos
+}
+
+// S3 is how to reach an S3 server.
+type S3 struct {
+	Endpoint             string // http(s)://host[:port]
+	Region               string
+	AccessKey, SecretKey SecretRef
+	TLS                  TLS
 }
 
 // An Age says to whom a store's backups are encrypted (age-encryption.org/v1).
@@ -68,6 +78,9 @@ func (s Store) Secrets() map[string]SecretRef {
 	refs := map[string]SecretRef{}
 	if s.SSH != nil {
 		refs["ssh.password"] = s.SSH.Password
+	}
+	if s.S3 != nil {
+		refs["accessKey"], refs["secretKey"] = s.S3.AccessKey, s.S3.SecretKey
 	}
 	if s.Age != nil {
 		refs["age.identity"] = s.Age.Identity

@@ -72,38 +72,37 @@ func (l *lock) take(ctx context.Context, node string) error {
 	for range tries {
 		l.renewed = bmc.SystemClock{}.Now()
 		err := l.store.claim(ctx, l.name, l.mine)
+		if errors.Is(err, fs.ErrExist) {
+			err = l.takeOver(ctx, node)
+		}
 		if err == nil {
 			return l.verify(ctx, node)
 		}
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		theirs, err := l.store.read(ctx, l.name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		age, err := l.store.age(ctx, l.name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if age <= l.store.expiry {
-			return l.busy(node, theirs, l.store.expiry-age)
-		}
-		err = l.store.replace(ctx, l.name, theirs, l.mine)
-		if err == nil {
-			return l.verify(ctx, node)
-		}
-		if !errors.Is(err, fs.ErrExist) {
+		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return l.busy(node, nil, l.store.expiry)
+}
+
+// takeOver takes a lock that has expired. Its error wraps that of io/fs when the
+// lock was freed or went to another meanwhile.
+func (l *lock) takeOver(ctx context.Context, node string) error {
+	theirs, err := l.store.read(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(theirs, l.mine) {
+		return nil // the answer to the claim was lost, and it was sent again
+	}
+	age, err := l.store.age(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	if age <= l.store.expiry {
+		return l.busy(node, theirs, l.store.expiry-age)
+	}
+	return l.store.replace(ctx, l.name, theirs, l.mine)
 }
 
 // verify looks whether the lock is ours, for servers that do not mind conditions.

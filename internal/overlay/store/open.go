@@ -66,11 +66,17 @@ func openKind(s site.Store, c Config) (Store, error) {
 		return &directory{path: path.Clean(u.Path)}, nil
 	case u.Scheme == "sftp" && u.Hostname() != "" && path.IsAbs(u.Path):
 		return &objects{medium: newSFTP(s, u, c), expiry: c.LockExpiry}, nil
+	case u.Scheme == "s3" && u.Host != "":
+		m, err := newS3(s, u, c)
+		if err != nil {
+			return nil, err
+		}
+		return &objects{medium: m, expiry: c.LockExpiry}, nil
 	}
 	return nil, &bmc.Error{
 		Op: "open store " + s.Name, Kind: bmc.KindUnsupported,
 		Err:  fmt.Errorf("%q is no place for a store", u.Redacted()),
-		Hint: "write it as file:///absolute/path or sftp://user@host/absolute/path",
+		Hint: "write it as file:///absolute/path, sftp://user@host/absolute/path or s3://bucket/prefix",
 	}
 }
 

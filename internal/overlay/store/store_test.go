@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		dieAtStep()
 	case "sftp":
 		writeOverSFTP()
+	case "s3":
+		writeToS3()
 	default:
 		goleak.VerifyTestMain(m)
 	}

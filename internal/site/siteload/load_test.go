@@ -180,13 +180,20 @@ func checkStores(t *testing.T, s *site.Site, dir string) {
 		got[name] = store.SSH
 	}
 	want := map[string]*site.SSH{
-		"admin": nil, "spare": nil, "sealed": nil,
+		"admin": nil, "spare": nil, "sealed": nil, "cloud": nil, "bucket": nil,
 		"far": {
 			Address: "2001:db8::7", Port: 2222, User: "backup", Identity: filepath.Join(dir, "keys/backup"),
 			HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
 		},
 		"near":  {Address: "nas.example.org", Port: 22, User: "me", Password: site.SecretRef{File: filepath.Join(dir, "secrets/nas")}, HostKey: site.HostKey{Any: true}},
 		"plain": {Address: "nas", Port: 22, User: "me", HostKey: site.HostKey{KnownHosts: "/home/admin/.ssh/known_hosts"}},
+	}
+	cloud := &site.S3{
+		Endpoint: "https://[2001:db8::9]:9000", Region: "eu-1", AccessKey: site.SecretRef{Env: "S3_ACCESS"},
+		SecretKey: site.SecretRef{File: filepath.Join(dir, "keys/s3")}, TLS: site.TLS{CA: filepath.Join(dir, "certs/s3.pem")},
+	}
+	if d := cmp.Diff(cloud, s.Stores["cloud"].S3); d != "" || s.Stores["bucket"].S3.Region != "us-east-1" || s.Stores["admin"].S3 != nil {
+		t.Errorf("S3 (-want +got):\n%s", d)
 	}
 	age := &site.Age{
 		Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},

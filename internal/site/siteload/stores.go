@@ -3,6 +3,7 @@ package siteload
 import (
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,14 +29,57 @@ func (r *resolver) storeKeys(s *site.Store, v *value, u *url.URL) {
 	if a := v.get("age"); a != nil && !a.bad {
 		s.Age = r.storeAge(a)
 	}
-	if u.Scheme == "sftp" {
+	switch u.Scheme {
+	case "sftp":
 		s.SSH = r.storeSSH(v, u)
-		return
-	}
-	if ssh := v.get("ssh"); ssh != nil {
-		r.failKey(ssh, "there is nobody to log in to at "+quote(s.URL), "remove it, or write an sftp URL")
+		r.useless(v, "an s3 URL", s3Keys...)
+	case "s3":
+		s.S3 = r.storeS3(v)
+		r.useless(v, "an sftp URL", "ssh")
+	default:
+		r.useless(v, "an sftp URL", "ssh")
+		r.useless(v, "an s3 URL", s3Keys...)
 	}
 }
+
+// s3Keys are those that go with an S3 server.
+var s3Keys = []string{"endpoint", "region", "accessKey", "secretKey", "tls"}
+
+// useless reports keys that go with another kind of URL.
+func (r *resolver) useless(v *value, other string, keys ...string) {
+	for _, key := range keys {
+		if w := v.get(key); w != nil {
+			r.failKey(w, "there is no server for this key to be about at "+quote(urlUser.ReplaceAllString(v.get("url").text, "://…@")), "remove it, or write "+other)
+		}
+	}
+}
+
+// storeS3 is how to reach an S3 store's server.
+func (r *resolver) storeS3(v *value) *site.S3 {
+	for _, want := range [][2]string{{"accessKey", "{env: NAME}"}, {"endpoint", "https://host:port"}, {"secretKey", "{env: NAME}"}} {
+		if v.get(want[0]) == nil {
+			line, column := v.keyPlace()
+			r.failAt(line, column, v.path()+"."+want[0], "this key is missing, which an s3 URL needs", "write "+want[0]+": "+want[1])
+		}
+	}
+	endpoint, tls := v.get("endpoint"), v.get("tls")
+	s := &site.S3{
+		Endpoint: strings.TrimSuffix(r.webURL(endpoint), "/"), Region: defaultRegion,
+		AccessKey: r.secret(v.get("accessKey")), SecretKey: r.secret(v.get("secretKey")), TLS: certificate(tls),
+	}
+	if region := v.get("region").str(); region != "" {
+		s.Region = region
+	}
+	ca := tls.get("ca")
+	s.TLS.CA = r.path(ca, ca.str())
+	if tls != nil && strings.HasPrefix(s.Endpoint, "http://") {
+		r.failKey(tls, "there is no certificate where the endpoint is http", "write an https endpoint, or leave tls out")
+	}
+	return s
+}
+
+// defaultRegion is what servers without regions take.
+const defaultRegion = "us-east-1"
 
 // storeURL looks at the directory of a store's URL, and at its host. It returns
 // nil after it has reported something.
@@ -48,6 +92,12 @@ func (r *resolver) storeURL(v *value) *url.URL {
 	example := (&url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: "/var/lib/livecd-sync/backups"}).String()
 	clean := path.Clean(u.Path)
 	switch {
+	case u.Scheme == "s3": // the schema leaves no roundabout ways but dots
+		if slices.ContainsFunc(strings.Split(u.Path, "/"), func(part string) bool { return part == "." || part == ".." }) {
+			r.fail(v, v.show()+" is a roundabout way to name a prefix", "write it without dots between slashes")
+			return nil
+		}
+		return u
 	case clean == "/":
 		r.fail(v, "the root directory cannot be a store", "write for example "+example)
 	case strings.ContainsRune(clean, 0):

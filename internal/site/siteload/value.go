@@ -219,7 +219,7 @@ func onlyNames(keys []string) bool {
 // secret tells whether the value stands where a secret is told of.
 func (v *value) secret() bool {
 	for ; v != nil; v = v.parent {
-		if v.key == "password" || v.key == "identity" && v.parent.key == "age" {
+		if v.key == "password" || v.key == "accessKey" || v.key == "secretKey" || v.key == "identity" && v.parent.key == "age" {
 			return true
 		}
 	}
