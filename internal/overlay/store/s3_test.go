@@ -104,16 +104,22 @@ func (s *s3Server) files(t *testing.T) []string {
 func TestS3(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Place {
 		s := startS3(t)
+		put := func(t *testing.T, name, data string, age time.Duration) {
+			t.Helper()
+			meta := map[string]string{"Last-Modified": time.Now().Add(-age).UTC().Format(http.TimeFormat)}
+			_, err := s.backend.PutObject(bucket, prefix+"/"+name, meta, strings.NewReader(data), int64(len(data)), nil)
+			must(t, err)
+		}
 		return storetest.Place{
 			Open: func(t *testing.T, name string) overlay.Store {
 				t.Helper()
 				return opened(t, s3Site(s.URL), s3Config(name))
 			},
 			Files: s.files,
-			Put: func(t *testing.T, name, data string) {
+			Put:   func(t *testing.T, name, data string) { t.Helper(); put(t, name, data, 0) },
+			Stale: func(t *testing.T, node string) {
 				t.Helper()
-				_, err := s.backend.PutObject(bucket, prefix+"/"+name, map[string]string{"Last-Modified": time.Now().UTC().Format(http.TimeFormat)}, strings.NewReader(data), int64(len(data)), nil)
-				must(t, err)
+				put(t, node+"/.lock", `{"holder": "one that died"}`, time.Hour)
 			},
 			Half:   "20260101T000000Z",
 			Fill:   func(*testing.T) { s.full.Store(true) },

@@ -164,6 +164,12 @@ func TestSFTP(t *testing.T) {
 			return opened(t, s.site(s.port), store.Config{Site: name})
 		}
 		p.Half, p.Fill = "20260101T000000Z", s.fill
+		p.Stale = func(t *testing.T, node string) {
+			t.Helper()
+			p.Put(t, node+"/.lock", `{"holder": "one that died"}`)
+			long := time.Now().Add(-time.Hour)
+			must(t, os.Chtimes(filepath.Join(s.store, node, ".lock"), long, long))
+		}
 		p.Refuse = func(t *testing.T) {
 			t.Helper()
 			must(t, os.WriteFile(s.path("options"), []byte("-R"), 0o644))

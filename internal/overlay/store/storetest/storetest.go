@@ -32,6 +32,9 @@ type Place struct {
 	Half string
 	// Locked is the file that stays behind for the lock, or "".
 	Locked string
+	// Stale puts a lock into a node's directory whose holder died long ago; nil:
+	// locks end with their holders.
+	Stale func(t *testing.T, node string)
 	// Fill has the store accept nothing more; nil: that cannot be done here.
 	Fill func(t *testing.T)
 	// Refuse takes the right to write away; nil: that cannot be done here.
@@ -65,6 +68,8 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		"full":            full,
 		"refused":         refused,
 		"several at once": severalAtOnce,
+		"stale lock":      staleLock,
+		"lost lock":       lostLock,
 	} {
 		t.Run(name, func(t *testing.T) { test(bench{t, place(t)}) })
 	}
@@ -524,9 +529,12 @@ func refused(b bench) {
 }
 
 // severalAtOnce has many begin at once: one goes on.
-func severalAtOnce(b bench) {
-	t, p := b.t, b.Place
-	stores := []overlay.Store{p.Open(t, "lab"), p.Open(t, "lab")}
+func severalAtOnce(b bench) { b.race() }
+
+func (b bench) race() {
+	t := b.t
+	t.Helper()
+	stores := []overlay.Store{b.Open(t, "lab"), b.Open(t, "lab")}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var won []overlay.Draft
@@ -549,4 +557,38 @@ func severalAtOnce(b bench) {
 	must(t, Fill(won[0]))
 	must(t, won[0].Publish(Manifest(won[0], "lab", "n1", At)))
 	Whole(t, stores[1], "n1")
+}
+
+// staleLock has many find the lock of one that died: one takes it over.
+func staleLock(b bench) {
+	if b.Stale == nil {
+		b.t.Skip("locks end with their holders here")
+	}
+	b.Stale(b.t, "n1")
+	b.race()
+	if left := b.list(b.t); len(left) != len(Names)+1 {
+		b.t.Errorf("left behind: %q", left)
+	}
+}
+
+// lostLock has a writer stand still until another has taken its lock: it must
+// not publish.
+func lostLock(b bench) {
+	t, p := b.t, b.Place
+	if p.Stale == nil {
+		t.Skip("locks end with their holders here")
+	}
+	s := p.Open(t, "lab")
+	d, err := s.Create(t.Context(), "n1", At)
+	must(t, err)
+	must(t, Fill(d))
+	p.Put(t, "n1/.lock", `{"holder": "a successor"}`)
+	told(t, d.Publish(Manifest(d, "lab", "n1", At)), bmc.KindBusy)
+	must(t, d.Discard())
+	if got := IDs(t, s, "n1"); got != nil {
+		t.Errorf("listed: %q", got)
+	}
+	if left := p.list(t); !slices.Equal(left, []string{"n1/.lock"}) {
+		t.Errorf("the successor's lock is to be left, and there is %q", left)
+	}
 }
