@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -18,6 +19,7 @@ import (
 func (a *app) restoreCommand() *cobra.Command {
 	var req overlay.RestoreRequest
 	var yes bool
+	var method string
 	c := &cobra.Command{
 		Use:   "restore NODES",
 		Short: "Put a backup back onto running nodes",
@@ -35,17 +37,24 @@ archive has lost is said.
 later, on a persistent partition for example: DIR is a path on the node that is
 empty or not there. Nothing that runs is changed.
 
+--method nextroot makes a second overlay over the same image, restores into it
+before it is mounted, compares it through the mount, and then has systemd reboot
+into it: all services start anew, on a root that was proven, and the kernel stays.
+The node needs systemd 254 or newer and room for both; that is looked at first.
+
 A backup of another image than the one that runs is refused, unless
 --onto-other-image says otherwise or a plan that was cut off still owes it.
 A restore that was cut off is finished by running it again.
 
 ` + exitHelp,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.restore(c.Context(), args, req, yes) },
+		RunE: func(c *cobra.Command, args []string) error { return a.restore(c.Context(), args, method, req, yes) },
 	}
 	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID, or the file of an archive")
 	c.Flags().BoolVar(&req.OntoOtherImage, "onto-other-image", false,
 		"restore also when the backup is of another image than the one that runs")
+	c.Flags().StringVar(&method, "method", string(overlay.MethodMerged),
+		"merged: through the merged view, under what runs; nextroot: into a second root, and soft-reboot into that")
 	c.Flags().StringVar(&req.Dir, "offline", "",
 		"restore into this directory of the node, which is to be an upper dir later, and not onto what runs")
 	c.Flags().BoolVar(&req.Verify, "verify", false,
@@ -63,14 +72,14 @@ type restoreOutcome struct {
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
-func (a *app) restore(ctx context.Context, args []string, req overlay.RestoreRequest, yes bool) error {
+func (a *app) restore(ctx context.Context, args []string, method string, req overlay.RestoreRequest, yes bool) error {
 	if err := a.name(args); err != nil {
 		return err
 	}
 	if err := archiveOrBackup(&req); err != nil {
 		return err
 	}
-	if err := offline(&req); err != nil {
+	if err := chooseMethod(&req, method); err != nil {
 		return err
 	}
 	t, err := a.open(ctx, nil)
@@ -103,12 +112,17 @@ func archiveOrBackup(req *overlay.RestoreRequest) error {
 	return nil
 }
 
-// offline takes --offline for a method. What the directory is on the node is
+// chooseMethod takes --method and --offline. What the directory is on the node is
 // found out there.
-func offline(req *overlay.RestoreRequest) error {
+func chooseMethod(req *overlay.RestoreRequest, method string) error {
+	req.Method = overlay.Method(method)
 	switch {
+	case req.Method != overlay.MethodMerged && req.Method != overlay.MethodNextRoot:
+		return fmt.Errorf("--method %s is not known; write merged or nextroot, or --offline DIR", method)
 	case req.Dir == "":
 		return nil
+	case req.Method == overlay.MethodNextRoot:
+		return errors.New("--offline and --method nextroot are two ways to restore; leave one out")
 	case !path.IsAbs(req.Dir) || path.Clean(req.Dir) != req.Dir || req.Dir == "/":
 		return fmt.Errorf("--offline %s is no directory's absolute path; write one without . and .., and with no slash at its end", req.Dir)
 	}
@@ -123,6 +137,9 @@ func question(req overlay.RestoreRequest, nodes int) string {
 	}
 	if req.Method == overlay.MethodOffline {
 		return fmt.Sprintf("Restore %s into %s on %s?", what, req.Dir, count(nodes, "node"))
+	}
+	if req.Method == overlay.MethodNextRoot {
+		return fmt.Sprintf("Restore %s for %s, and end all that runs there with a soft reboot into it?", what, count(nodes, "node"))
 	}
 	return fmt.Sprintf("Restore %s onto %s, over what is there now?", what, count(nodes, "node"))
 }

@@ -45,6 +45,9 @@ const (
 	MethodMerged Method = "merged"
 	// MethodOffline makes an upper dir that no overlay is mounted from.
 	MethodOffline Method = "offline"
+	// MethodNextRoot makes a second overlay and has systemd reboot into it,
+	// without the kernel.
+	MethodNextRoot Method = "nextroot"
 )
 
 // A RestoreReport tells what a restore did.
@@ -116,6 +119,8 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	switch req.Method {
 	case MethodOffline:
 		err = r.offline(ctx, req.Dir)
+	case MethodNextRoot:
+		err = r.nextRoot(ctx)
 	default:
 		err = r.throughMerged(ctx)
 	}
