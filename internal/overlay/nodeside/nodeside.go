@@ -28,11 +28,11 @@ var built embed.FS
 //go:embed push.sh
 var pushScript string
 
-// The exit statuses of the script, beyond those of the program.
+// The exit statuses of the script, away from those of the program and of others.
 const (
-	StatusNowhere = 71 // no directory from which a program may be run, or a signal
-	StatusForeign = 72 // it does not run on this machine
-	StatusNoRoom  = 73 // it did not arrive whole
+	StatusNowhere = 81 // no directory from which a program may be run, or a signal
+	StatusForeign = 82 // it does not run on this machine
+	StatusNoRoom  = 83 // it did not arrive whole
 )
 
 // inputLine parts what fills the buffers of a head that reads ahead from what

@@ -11,7 +11,7 @@ shift 3
 # A shell takes a program that the kernel does not for a script.
 if [ "$(uname -m)" != "$machine" ]; then
 	printf 'it is for %s, and the machine is %s\n' "$machine" "$(uname -m)" >&2
-	exit 72
+	exit 82
 fi
 
 # A program runs from where a script does: not from what is mounted noexec.
@@ -25,10 +25,10 @@ for parent in /run /dev/shm /tmp /var/tmp; do
 		continue
 	fi
 	trap 'rm -rf "$d"' EXIT
-	trap 'exit 71' HUP INT PIPE TERM
+	trap 'exit 81' HUP INT PIPE TERM
 	if runs "$d/t" 2>/dev/null; then
-		head -c "$size" >"$d/h" && chmod 700 "$d/h" && [ "$(wc -c <"$d/h")" -eq "$size" ] || exit 73
-		"$d/h" check </dev/null || exit 72
+		head -c "$size" >"$d/h" && chmod 700 "$d/h" && [ "$(wc -c <"$d/h")" -eq "$size" ] || exit 83
+		"$d/h" check </dev/null || exit 82
 		"$d/h" "$@"
 		exit
 	fi
@@ -36,4 +36,4 @@ for parent in /run /dev/shm /tmp /var/tmp; do
 	tried="$tried, $parent (runs no programs)"
 done
 printf 'tried %s\n' "${tried#, }" >&2
-exit 71
+exit 81

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestClear does what the letters say, and follows no link.
@@ -77,7 +79,8 @@ func TestList(t *testing.T) {
 	for name := range view(t, dir) {
 		list.WriteString(name + "\x00")
 	}
-	cmd := exec.CommandContext(t.Context(), "xargs", "-0", "-n", "1000", "stat", `--printf=%f %u %g %s %t %T %.9Y %n\0`, "--")
+	cmd := exec.CommandContext(t.Context(), "xargs", "-0", "-n", "1000", "stat", `--printf=%f %u %g %s %t %T %.9Y %h %d:%i %n\0%N\0`, "--")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "QUOTING_STYLE=literal")
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(list.String())
 	want, err := cmd.Output()
 	must(t, err)
@@ -92,5 +95,27 @@ func TestList(t *testing.T) {
 	}
 	if _, err := List(strings.NewReader("../x"), &got, open(t, dir), nil); err == nil {
 		t.Error("a name that leads out passed")
+	}
+}
+
+// TestXattrs dumps what getfattr does.
+func TestXattrs(t *testing.T) {
+	needRoot(t, "getfattr")
+	dir := upper(t)
+	must(t, os.WriteFile(dir+"/lab/back\\slash\r\n", nil, 0o600))
+	must(t, unix.Setxattr(dir+"/lab/back\\slash\r\n", "trusted.a=b\\c\n", []byte("x"), 0))
+	var list strings.Builder
+	for name := range view(t, dir) {
+		list.WriteString(name + "\x00")
+	}
+	cmd := exec.CommandContext(t.Context(), "xargs", "-0", "getfattr", "--absolute-names", "-h", "-d", "-m", "-", "-e", "hex", "--")
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(list.String())
+	want, err := cmd.Output()
+	must(t, err)
+	var got bytes.Buffer
+	outcome, err := Xattrs(strings.NewReader(list.String()+"./gone"), &got, open(t, dir), nil)
+	must(t, err)
+	if !sameLines(got.String(), string(want)) || outcome.Failed != 1 {
+		t.Errorf("%+v got\n%s\ngetfattr:\n%s", outcome, got.String(), want)
 	}
 }

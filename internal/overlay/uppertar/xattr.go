@@ -36,10 +36,10 @@ func namedHolder(name string) holder {
 // none. What it could read is returned along with an error.
 func (h holder) read() ([]xattr, error) {
 	buf, err := grow(h.list)
-	if errors.Is(err, unix.EOPNOTSUPP) || len(buf) == 0 {
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
-	if err != nil {
+	if err != nil || len(buf) == 0 {
 		return nil, err
 	}
 	var all []xattr
@@ -74,22 +74,13 @@ func grow(get func(buf []byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// appendXattrs appends the records for extended attributes: ACLs as the text
-// that GNU tar and star write, everything else as it is.
+// appendXattrs appends the records for extended attributes; for ACLs also the
+// text that star reads, and GNU tar before anything else. GNU tar writes both.
 func appendXattrs(b []byte, all []xattr) []byte {
 	for _, x := range all {
-		key := ""
-		switch x.name {
-		case accessACL:
-			key = keyACL
-		case defaultACL:
-			key = keyDefaultACL
-		}
-		if key != "" {
-			if text, err := aclText([]byte(x.value)); err == nil {
-				b = appendRecord(b, key, text)
-				continue
-			}
+		key := map[string]string{accessACL: keyACL, defaultACL: keyDefaultACL}[x.name]
+		if text, err := aclText([]byte(x.value)); err == nil && key != "" {
+			b = appendRecord(b, key, text)
 		}
 		b = appendXattr(b, x.name, x.value)
 	}

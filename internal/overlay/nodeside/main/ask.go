@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/livecd-sync/livecd-sync/internal/overlay/uppertar"
 )
 
@@ -58,6 +60,26 @@ func splitNUL(data []byte, atEOF bool) (advance int, token []byte, err error) {
 		return len(data), data, nil
 	}
 	return 0, nil, nil
+}
+
+// unsaved writes the sizes of files that have changed since a time in seconds, or
+// since "restored", when the backup that this boot holds was put back.
+func unsaved(stdout io.Writer, dir *os.File, since string) error {
+	var after unix.Timespec
+	if since == "restored" {
+		var st unix.Stat_t
+		if err := unix.Stat(restored, &st); err != nil {
+			return nil //nolint:nilerr // none was; find, too, then lists nothing
+		}
+		after = st.Mtim
+	} else {
+		sec, err := strconv.ParseInt(since, 10, 64)
+		if err != nil {
+			return failure{statusUsage, err.Error()}
+		}
+		after.Sec = sec
+	}
+	return uppertar.Sizes(stdout, dir, after)
 }
 
 // unnamed writes the files that programs have open and nobody can name any more,

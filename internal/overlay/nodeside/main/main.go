@@ -5,13 +5,15 @@
 //	create BOOT UPPER NEWER [PATTERN]...   backup.sh, uncompressed
 //	again BOOT UPPER                       again.sh
 //	names BOOT UPPER [PATTERN]...          names.sh
-//	extract BOOT UPPER                     into an upper dir that is not mounted
+//	survey BOOT UPPER                      survey.sh
+//	unsaved BOOT UPPER SINCE               unsaved.sh
 //	unnamed                                unnamed.sh
-//	merged BOOT clear                      merged.sh with clear.sh
-//	merged BOOT extract                    merged.sh with extract.sh
-//	merged BOOT list                       merged.sh with list.sh
-//	merged BOOT digest                     merged.sh with digest.sh
-//	merged BOOT whole RECURSION [PATTERN]...   merged.sh with whole.sh
+//	merged BOOT BODY [ARGUMENT]...         merged.sh with another script, see within
+//	below BOOT DIR BODY                    below.sh with another script
+//	medium BOOT PATH BODY [ARGUMENT]...    medium.sh with another script
+//	offline-look DIR                       offline-look.sh
+//	offline-begin BOOT DIR ID              offline-begin.sh
+//	offline-end BOOT PART DIR              offline-end.sh
 //	check                                  nothing: it runs
 //
 // What a verb reads from stdin comes after a line of its own: see skipTo.
@@ -40,6 +42,10 @@ const (
 	statusOtherBoot  = 66
 	statusNoUpperDir = 68
 	statusNoBind     = 69
+	statusNoFile     = 71
+	statusOtherFile  = 72
+	statusNoDir      = 73
+	statusNotOurs    = 74
 	statusXargs      = 123 // of xargs, when a command that it ran failed
 )
 
@@ -47,6 +53,7 @@ const (
 var (
 	bootIDFile = "/proc/sys/kernel/random/boot_id"
 	bindPoint  = "/run/livecd-sync/root"
+	restored   = "/run/livecd-sync/restored"
 )
 
 func main() {
@@ -81,7 +88,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{""}
 	}
-	status, err := verb(args[0], args[1:], stdin, stdout, stderr)
+	status, err := do(args[0], args[1:], stdin, stdout, stderr)
 	if err == nil {
 		return status
 	}
@@ -95,20 +102,51 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 2
 }
 
-// verb does what is asked. An error without a status of its own is one with
-// which tar would end.
-func verb(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	switch {
-	case name == "check" && len(args) == 0:
-		return 0, nil
-	case name == "unnamed" && len(args) == 0:
-		return 0, unnamed("/proc", stdout)
-	case name == "merged" && len(args) >= 2:
-		return merged(args[0], args[1], args[2:], stdin, stdout, stderr)
-	case name == "create" && len(args) >= 3, (name == "again" || name == "extract") && len(args) == 2, name == "names" && len(args) >= 2:
-		return inUpper(name, args[0], args[1], args[2:], stdin, stdout, stderr)
+// A verb is something to be done with so many arguments.
+type verb struct {
+	least, most int
+	do          func(*call) (uppertar.Outcome, error)
+}
+
+// A call is a verb with what it works on.
+type call struct {
+	name           string
+	args           []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	dir            *os.File
+}
+
+const many = 1 << 20 // arguments
+
+// verbs are what is done for any user, and below no directory of its own.
+func verbs() map[string]verb {
+	return map[string]verb{
+		"check":         {0, 0, func(*call) (uppertar.Outcome, error) { return uppertar.Outcome{}, nil }},
+		"unnamed":       {0, 0, func(c *call) (uppertar.Outcome, error) { return uppertar.Outcome{}, unnamed("/proc", c.stdout) }},
+		"create":        {3, many, inUpper},
+		"again":         {2, 2, inUpper},
+		"names":         {2, many, inUpper},
+		"survey":        {2, 2, inUpper},
+		"unsaved":       {3, 3, inUpper},
+		"merged":        {2, many, merged},
+		"below":         {3, many, below},
+		"medium":        {3, many, medium},
+		"offline-look":  {1, 1, offlineLook},
+		"offline-begin": {3, 3, offlineBegin},
+		"offline-end":   {3, 3, offlineEnd},
 	}
-	return 0, failure{statusUsage, "livecd-sync's program on the node was not called as it should be"}
+}
+
+// do does what is asked. An error without a status of its own is one with which
+// tar would end.
+func do(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	v, ok := verbs()[name]
+	if !ok || len(args) < v.least || len(args) > v.most {
+		return 0, failure{statusUsage, "livecd-sync's program on the node was not called as it should be"}
+	}
+	outcome, err := v.do(&call{name: name, args: args, stdin: stdin, stdout: stdout, stderr: stderr})
+	return outcome.Status(), err
 }
 
 // sameBoot refuses another user than root, and another boot.
@@ -123,43 +161,60 @@ func sameBoot(boot string) error {
 	return nil
 }
 
-// inUpper does what is done in the upper dir.
-func inUpper(name, boot, upper string, args []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if err := sameBoot(boot); err != nil {
-		return 0, err
-	}
-	dir, err := os.Open(upper)
+// open opens a directory.
+func (c *call) open(name string, missing int) error {
+	dir, err := os.Open(name)
 	if err != nil {
-		return 0, failure{statusNoUpperDir, err.Error()}
+		return failure{missing, err.Error()}
 	}
-	defer dir.Close() //nolint:errcheck // it was only read
 	if st, err := dir.Stat(); err != nil || !st.IsDir() {
-		return 0, failure{statusNoUpperDir, ""}
+		_ = dir.Close() // it was not even read
+		return failure{missing, name + " is no directory"}
 	}
-	o := uppertar.WriteOptions{Messages: stderr}
-	var outcome uppertar.Outcome
-	switch name {
+	c.dir = dir
+	return nil
+}
+
+func (c *call) close() {
+	if c.dir != nil {
+		_ = c.dir.Close() // what was written was closed
+	}
+}
+
+// inUpper does what is done in the upper dir: BOOT UPPER and more.
+func inUpper(c *call) (outcome uppertar.Outcome, err error) {
+	if err := sameBoot(c.args[0]); err != nil {
+		return outcome, err
+	}
+	if err := c.open(c.args[1], statusNoUpperDir); err != nil {
+		return outcome, err
+	}
+	defer c.close()
+	args := c.args[2:]
+	o := uppertar.WriteOptions{Messages: c.stderr}
+	switch c.name {
 	case "create":
 		bePolite()
 		o.Exclude = args[1:]
 		if args[0] != "" {
 			newer, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
-				return 0, failure{statusUsage, err.Error()}
+				return outcome, failure{statusUsage, err.Error()}
 			}
 			o.Newer = &newer
 		}
-		outcome, err = uppertar.Write(stdout, dir, o)
+		return uppertar.Write(c.stdout, c.dir, o)
 	case "names":
 		o.Exclude = args
-		outcome, err = uppertar.Names(stdout, dir, o)
+		return uppertar.Names(c.stdout, c.dir, o)
 	case "again":
-		o.Names, o.IgnoreUnreadable = skipTo(stdin), true
-		outcome, err = uppertar.Write(stdout, dir, o)
-	case "extract":
-		outcome, err = uppertar.Extract(skipTo(stdin), dir, uppertar.ExtractOptions{Upper: true, Messages: stderr})
+		o.Names, o.IgnoreUnreadable = skipTo(c.stdin), true
+		return uppertar.Write(c.stdout, c.dir, o)
+	case "survey":
+		return uppertar.Survey(c.stdout, c.dir, c.stderr)
+	default:
+		return outcome, unsaved(c.stdout, c.dir, args[0])
 	}
-	return outcome.Status(), err
 }
 
 // bePolite lets others go first. A thread has a priority of its own, and new ones
@@ -177,43 +232,68 @@ func bePolite() {
 }
 
 // merged does what is done in the merged view: the file system of "/" and nothing
-// that is mounted in it.
-func merged(boot, name string, args []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if err := sameBoot(boot); err != nil {
-		return 0, err
+// that is mounted in it. BOOT BODY and more.
+func merged(c *call) (outcome uppertar.Outcome, err error) {
+	if err := sameBoot(c.args[0]); err != nil {
+		return outcome, err
 	}
-	dir, err := bindRoot()
-	if err != nil {
-		return 0, failure{statusNoBind, err.Error()}
+	if c.dir, err = bindRoot(); err != nil {
+		return outcome, failure{statusNoBind, err.Error()}
 	}
-	defer dir.Close() //nolint:errcheck // what was written was closed
-	in := skipTo(stdin)
-	var outcome uppertar.Outcome
+	defer c.close()
+	return within(c, skipTo(c.stdin), c.args[1], c.args[2:])
+}
+
+// below does what is done in a directory that is no part of the running system.
+func below(c *call) (outcome uppertar.Outcome, err error) {
+	if err := sameBoot(c.args[0]); err != nil {
+		return outcome, err
+	}
+	if err := c.open(c.args[1], statusNoDir); err != nil {
+		return outcome, err
+	}
+	defer c.close()
+	return within(c, skipTo(c.stdin), c.args[2], c.args[3:])
+}
+
+// within does what is done below a directory, called as the scripts are.
+func within(c *call, in io.Reader, name string, args []string) (outcome uppertar.Outcome, err error) {
 	switch {
-	case name == "extract" && len(args) == 0:
-		outcome, err = uppertar.Extract(in, dir, uppertar.ExtractOptions{Messages: stderr})
-		return outcome.Status(), err
+	case name == "extract" && len(args) == 0, name == "unpack" && len(args) == 0:
+		return uppertar.Extract(in, c.dir, uppertar.ExtractOptions{Upper: name == "unpack", Messages: c.stderr})
 	case name == "whole" && len(args) > 0:
-		o := uppertar.WriteOptions{Names: in, Exclude: args[1:], IgnoreUnreadable: true, Messages: stderr}
+		o := uppertar.WriteOptions{Names: in, Exclude: args[1:], IgnoreUnreadable: true, Messages: c.stderr}
 		o.Recurse = args[0] == "--recursion"
-		outcome, err = uppertar.Write(stdout, dir, o)
-		return outcome.Status(), err
-	case name == "clear" && len(args) == 0:
-		outcome, err = uppertar.Clear(in, dir, stderr)
-	case name == "list" && len(args) == 0:
-		outcome, err = uppertar.List(in, stdout, dir, stderr)
-	case name == "digest" && len(args) == 0:
-		outcome, err = digest(in, stdout, dir, stderr)
+		return uppertar.Write(c.stdout, c.dir, o)
+	case name == "put" && len(args) == 5:
+		return outcome, put(in, c.dir, args)
+	case len(args) == 0:
+		return asXargs(c, name, in)
+	}
+	return outcome, failure{statusUsage, "there is no " + name + " to be done there"}
+}
+
+// asXargs does what a script does by xargs, and ends as that does.
+func asXargs(c *call, name string, in io.Reader) (outcome uppertar.Outcome, err error) {
+	switch name {
+	case "clear":
+		outcome, err = uppertar.Clear(in, c.dir, c.stderr)
+	case "list":
+		outcome, err = uppertar.List(in, c.stdout, c.dir, c.stderr)
+	case "xattrs":
+		outcome, err = uppertar.Xattrs(in, c.stdout, c.dir, c.stderr)
+	case "digest":
+		outcome, err = digest(in, c.stdout, c.dir, c.stderr)
 	default:
-		return 0, failure{statusUsage, "there is nothing called " + name + " to be done in the merged view"}
+		return outcome, failure{statusUsage, "there is no " + name + " to be done there"}
 	}
-	if err != nil {
-		return 0, failure{statusXargs, err.Error()}
+	switch {
+	case err != nil:
+		return outcome, failure{statusXargs, err.Error()}
+	case outcome.Failed > 0:
+		return outcome, failure{statusXargs, ""}
 	}
-	if outcome.Failed > 0 {
-		return statusXargs, nil
-	}
-	return 0, nil
+	return outcome, nil
 }
 
 // bindRoot binds the merged view in a mount namespace of its own, which ends with
