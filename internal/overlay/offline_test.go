@@ -12,7 +12,7 @@ import (
 )
 
 // viewAt describes what view does, of another merged view.
-func viewAt(t *testing.T, root string) map[string]string {
+func viewAt(t testing.TB, root string) map[string]string {
 	t.Helper()
 	v := viewer{t: t, root: root, view: make(map[string]string), first: make(map[[2]uint64]string)}
 	for _, top := range []string{"lab", "usr/bin/lab-new", "usr/lib/lab-dir", "etc/lab-new", "etc/passwd", "usr/bin/tar"} {

@@ -37,7 +37,7 @@ type machine struct {
 }
 
 // unable skips a test that cannot be run here; under CI that is a failure.
-func unable(t *testing.T, why string) {
+func unable(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatal(why)
@@ -47,7 +47,7 @@ func unable(t *testing.T, why string) {
 
 // newMachine makes a machine, or skips the test and says why. Under CI it is an
 // error not to be able to.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	unable := func(why string) { unable(t, why) }
 	if os.Geteuid() != 0 {
@@ -84,7 +84,7 @@ func newMachine(t *testing.T) *machine {
 
 func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
 
-func (m *machine) newKey(t *testing.T, name string) (ed25519.PrivateKey, ssh.PublicKey) {
+func (m *machine) newKey(t testing.TB, name string) (ed25519.PrivateKey, ssh.PublicKey) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
@@ -98,7 +98,7 @@ func (m *machine) newKey(t *testing.T, name string) (ed25519.PrivateKey, ssh.Pub
 
 // A node is a booted machine.
 type node struct {
-	t    *testing.T
+	t    testing.TB
 	conn *sshremote.Conn
 	root string // its merged view, as this process sees it
 	port int
@@ -107,7 +107,7 @@ type node struct {
 // boot starts the machine with a new overlay. options are those of the overlay
 // mount. The node is gone at the end of the test, with all it has mounted, since
 // both are in namespaces that end with their first process.
-func (m *machine) boot(t *testing.T, options string) *node {
+func (m *machine) boot(t testing.TB, options string) *node {
 	t.Helper()
 	m.boots++
 	bootID := fmt.Sprintf("00000000-0000-4000-8000-%012d", m.boots)
@@ -134,7 +134,7 @@ func (m *machine) boot(t *testing.T, options string) *node {
 	return n
 }
 
-func awaitSSHD(t *testing.T, stderr io.Reader) {
+func awaitSSHD(t testing.TB, stderr io.Reader) {
 	t.Helper()
 	lines := bufio.NewScanner(stderr)
 	var said []string
@@ -148,14 +148,14 @@ func awaitSSHD(t *testing.T, stderr io.Reader) {
 	t.Fatalf("the node did not start: %s", strings.Join(said, "\n"))
 }
 
-func child(t *testing.T, pid int) string {
+func child(t testing.TB, pid int) string {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	must(t, err)
 	return strings.TrimSpace(string(b))
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -204,7 +204,7 @@ func (n *node) view() map[string]string {
 }
 
 type viewer struct {
-	t     *testing.T
+	t     testing.TB
 	root  string
 	view  map[string]string
 	first map[[2]uint64]string
@@ -324,7 +324,7 @@ func openStore(t testing.TB, dir string) overlay.Store {
 }
 
 // stored lists every file below a directory.
-func stored(t *testing.T, dir string) []string {
+func stored(t testing.TB, dir string) []string {
 	t.Helper()
 	var names []string
 	must(t, filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -347,7 +347,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)

@@ -252,11 +252,13 @@ func parsePAX(b []byte) (map[string]string, error) {
 			return nil, archiveError("a pax header is damaged")
 		}
 		// GNU tar writes %25 and %3D for what may not stand in a key.
-		records[strings.NewReplacer("%3D", "=", "%25", "%").Replace(string(key))] = string(value)
+		records[unquotePAX.Replace(string(key))] = string(value)
 		b = b[n:]
 	}
 	return records, nil
 }
+
+var unquotePAX = strings.NewReplacer("%3D", "=", "%25", "%")
 
 // parseTimestamp reads seconds with a fraction: "-1.5" is one and a half
 // seconds before 1970.
