@@ -169,7 +169,7 @@ func (a *app) backupsCommand() *cobra.Command {
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "list [NODES]",
-		Short: "List the backups in the stores, newest first; uses no network",
+		Short: "List the backups in the stores, newest first; asks no node",
 		Long:  "list shows the backups of each node, newest first.\n\n" + exitHelp,
 		RunE:  func(c *cobra.Command, args []string) error { return a.listBackups(c.Context(), args) },
 	}, a.verifyCommand(), a.pruneCommand())

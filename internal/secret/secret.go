@@ -96,9 +96,9 @@ func run(ctx context.Context, ref site.SecretRef) (string, error) {
 func hint(ref site.SecretRef) string {
 	switch {
 	case ref.Env != "":
-		return "export " + ref.Env + " with the password in it"
+		return "export " + ref.Env + " with the secret in it"
 	case ref.File != "":
-		return "put the password into " + ref.File + ", readable by you alone"
+		return "put the secret into " + ref.File + ", readable by you alone"
 	}
-	return "run the command by hand: it has to print the password"
+	return "run the command by hand: it has to print the secret"
 }

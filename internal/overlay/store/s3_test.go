@@ -256,7 +256,7 @@ func TestS3Cut(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if failed < 10 {
+	if failed < len(cuts())/4 {
 		t.Errorf("only %d cuts were felt", failed)
 	}
 	s.recover(t, "cut")
