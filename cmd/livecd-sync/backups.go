@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/overlay/localremote"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
@@ -36,21 +38,24 @@ func hasStore(n site.Node) bool { return n.Overlay != nil && n.Overlay.Store != 
 
 func (a *app) verifyCommand() *cobra.Command {
 	var id string
+	var deep bool
 	c := &cobra.Command{
 		Use:   "verify [NODES]",
 		Short: "Read backups whole and compare them with what was written",
 		Long: `verify reads every backup of the nodes from their stores: the digest of each
 file, the archive to its two closing blocks, every member, and the lists of what
-was deleted. It changes nothing and asks no node.
+was deleted. It changes nothing and asks no node. With --deep, as root, each is
+restored into a scratch overlay below $TMPDIR as well and compared there.
 
 ` + exitHelp,
-		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args, id) },
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args, id, deep) },
 	}
 	c.Flags().StringVar(&id, "id", "", "only the backup of this ID, or latest")
+	c.Flags().BoolVar(&deep, "deep", false, "restore into a scratch overlay here, too, and compare")
 	return c
 }
 
-func (a *app) verify(ctx context.Context, args []string, id string) error {
+func (a *app) verify(ctx context.Context, args []string, id string, deep bool) error {
 	ctx, done := a.untilStop(ctx)
 	defer done()
 	t, err := a.stores(args)
@@ -63,7 +68,7 @@ func (a *app) verify(ctx context.Context, args []string, id string) error {
 			return out, false
 		}
 		var err error
-		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id)
+		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id, deep)
 		out.Error = errorOf(err)
 		return out, true
 	})
@@ -71,7 +76,7 @@ func (a *app) verify(ctx context.Context, args []string, id string) error {
 
 // verify verifies the node's backups, or the one that id names, up to the first
 // that is damaged.
-func (c *nodes) verify(ctx context.Context, n site.Node, id string) (which, detail string, err error) {
+func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (which, detail string, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return "", "", err
@@ -88,7 +93,7 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string) (which, deta
 		default:
 			continue
 		}
-		if _, err := overlay.Verify(ctx, st, n.Name, m.ID); err != nil {
+		if err := verifyOne(ctx, st, n.Name, m.ID, deep); err != nil {
 			return m.ID, "", err
 		}
 		whole++
@@ -102,6 +107,19 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string) (which, deta
 		return "", "no backups", nil
 	}
 	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)), nil
+}
+
+func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool) error {
+	if !deep {
+		_, err := overlay.Verify(ctx, st, node, id)
+		return err
+	}
+	dir, err := os.MkdirTemp("", "livecd-sync-")
+	if err != nil {
+		return err
+	}
+	_, err = overlay.VerifyDeep(ctx, localremote.Remote{}, st, node, id, dir)
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 func (a *app) pruneCommand() *cobra.Command {

@@ -1,0 +1,56 @@
+package overlay_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/overlay/localremote"
+)
+
+// scratchDir is a directory that an upper dir may lie in.
+func scratchDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		unable(t, "no tmpfs can be mounted: "+err.Error())
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// TestVerifyDeep restores a backup of a running system here, into an overlay of
+// its own.
+func TestVerifyDeep(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.change()
+	n.run("rm /lab/huge") // all of it would be read
+	made, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	must(t, err)
+	dir := scratchDir(t)
+	got, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir)
+	must(t, err)
+	if got.ID != made.ID {
+		t.Errorf("verified %+v", got)
+	}
+	for _, name := range []string{"rw/lab/capable", "rw/lab/opaque/new"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	must(t, err)
+	if strings.Contains(string(mounts), dir+"/merged") {
+		t.Error("the scratch overlay is still mounted")
+	}
+	// A directory that is not empty is not written into.
+	if _, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir); err == nil {
+		t.Error("it was restored over what was there")
+	}
+}
