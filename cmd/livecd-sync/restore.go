@@ -25,8 +25,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Put a backup back onto running nodes",
 		Long: `restore puts a backup back onto each running node, through the merged view: what
 was deleted is removed, what was made is written, and the result is compared
-with the backup. The backup is checked before the node is touched. Services that
-hold replaced files open need a restart.
+with the backup. The backup is checked before the node is touched. What still
+works with files that were replaced or removed is listed, and needs a restart.
 
 --from also takes the file of an archive that was packed by hand, as
 "tar czf overlay.tar.gz /run/overlayfs/rw" does: plain, or compressed with gzip,
@@ -66,10 +66,11 @@ A restore that was cut off is finished by running it again.
 // A restoreOutcome is what a restore did to one node, for its JSON.
 type restoreOutcome struct {
 	nodeOutcome
-	Notes       []string `json:"notes,omitempty"`
-	Reappear    []string `json:"reappear,omitempty"`
-	Differences []string `json:"differences,omitempty"`
-	Warnings    []string `json:"warnings,omitempty"`
+	Restart     []overlay.Holder `json:"restart,omitempty"`
+	Notes       []string         `json:"notes,omitempty"`
+	Reappear    []string         `json:"reappear,omitempty"`
+	Differences []string         `json:"differences,omitempty"`
+	Warnings    []string         `json:"warnings,omitempty"`
 }
 
 func (a *app) restore(ctx context.Context, args []string, method string, req overlay.RestoreRequest, yes bool) error {
@@ -194,6 +195,7 @@ func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.Restore
 	if err == nil {
 		out.Detail = countRestored(rep)
 	}
+	out.Restart = rep.Restart
 	out.Notes, out.Reappear = rep.Notes, rep.Reappear
 	out.Differences, out.Warnings = rep.Differences, rep.Warnings
 	return out
@@ -206,6 +208,11 @@ const maxShown = 10
 func (a *app) showRestore(o restoreOutcome) {
 	a.showOutcome(o.nodeOutcome)
 	a.showLines("note", o.Notes)
+	var restart []string
+	for _, h := range o.Restart {
+		restart = append(restart, h.String())
+	}
+	a.showLines("restart", restart)
 	a.showLines("may show deleted files", o.Reappear)
 	a.showLines("differs", o.Differences)
 	a.showLines("warning", o.Warnings)

@@ -20,7 +20,11 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 	if r.extracted != nil {
 		return r.extracted
 	}
-	return r.mark(ctx)
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
+	r.findHolders(ctx)
+	return nil
 }
 
 // clear makes way: what was deleted goes, and what would be in the way of

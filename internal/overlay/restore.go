@@ -60,6 +60,9 @@ type RestoreReport struct {
 	// the restore, at most MaxDifferences. Files that the running system writes
 	// to may be among them.
 	Differences []string
+	// Restart lists what still works with what was replaced or removed, at most
+	// MaxHolders; only after a restore onto what runs.
+	Restart []Holder
 	// Reappear names directories in which files of the image that had been
 	// deleted may show again, because the archive does not tell whether the
 	// directory was made anew; at most MaxDifferences.
