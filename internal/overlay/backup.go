@@ -61,6 +61,7 @@ func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) 
 	if err := req.check(); err != nil {
 		return Manifest{}, err
 	}
+	remote = req.Running.withTools(remote)
 	draft, err := store.Create(ctx, req.Node, req.Now())
 	if err != nil {
 		return Manifest{}, err
@@ -94,10 +95,8 @@ func (req *BackupRequest) check() error {
 		e.Hint = "see what the node runs: livecd-sync status; or set overlay.path"
 	case !r.Root:
 		e.Err, e.Hint = errors.New("the ssh user is not root"), "set ssh.user: root"
-	case !r.HasGNUTar():
-		return remoteError(backupOp, &ExitError{Status: statusNoGNUTar})
 	default:
-		return nil
+		return r.toolsMissing()
 	}
 	return e
 }

@@ -25,6 +25,7 @@ type Unsaved struct {
 // when there is none. It goes by the times of the last change of each file's
 // status, so it costs the node a look at each file and no reading.
 func FindUnsaved(ctx context.Context, remote Remote, r Running, last Manifest) (Unsaved, error) {
+	remote = r.withTools(remote)
 	u := Unsaved{Since: last.ID}
 	since := "0"
 	switch {
@@ -82,6 +83,7 @@ const (
 // whose time alone has changed are not listed. Differences come in the order of
 // their names.
 func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manifest) ([]Difference, error) {
+	remote = r.withTools(remote)
 	b := &backupPass{req: &BackupRequest{Running: r, Path: last.UpperDir, Exclude: last.Excludes}, remote: remote}
 	if r.UpperDir != "" {
 		b.req.Path = r.UpperDir

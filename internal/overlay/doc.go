@@ -18,6 +18,10 @@
 // were visible after "mount -o remount /", and new files below /usr could no
 // longer be made (ENOTEMPTY).
 //
+// Scripts do it with the tools of GNU. A node that lacks them, one with busybox
+// alone, is sent a program that does the same and is removed again: see tools.go,
+// and packages nodeside and uppertar.
+//
 // A node is reached through Remote, backups are kept in a Store. All errors are
 // of type *bmc.Error.
 package overlay

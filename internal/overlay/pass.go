@@ -219,12 +219,8 @@ func (b *backupPass) readWhole(ctx context.Context) error {
 }
 
 func (b *backupPass) inMergedView(recurse string, names []string) Command {
-	body := "recursion=" + recurse + "\nset --"
-	for _, pattern := range b.req.Exclude {
-		body += " " + shellQuote("--exclude="+pattern)
-	}
 	return Command{
-		Script: mergedScript, Args: []string{b.req.Running.BootID, body + "\n" + wholeScript},
+		Script: mergedScript, Args: append([]string{b.req.Running.BootID, wholeScript, recurse}, b.req.Exclude...),
 		Stdin: terminated(names), Stderr: &b.said,
 	}
 }

@@ -17,6 +17,7 @@ type Running struct {
 	BootID  string // new at each boot
 	Clock   Clock
 	Kernel  string // its release
+	Machine string // its type, as "uname -m" says it
 	Cmdline string
 	// Live: "/" is an overlay and the system came from a live medium.
 	Live bool
@@ -108,6 +109,7 @@ func parseProbe(text string) Running {
 	r := Running{
 		BootID:  strings.TrimSpace(s["boot-id"]),
 		Kernel:  strings.TrimSpace(s["kernel"]),
+		Machine: strings.TrimSpace(s["machine"]),
 		Cmdline: strings.TrimSpace(s["cmdline"]),
 		Root:    strings.TrimSpace(s["uid"]) == "0",
 		HasZstd: strings.TrimSpace(s["zstd"]) != "",

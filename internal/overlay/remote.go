@@ -46,7 +46,8 @@ func (e *ExitError) Error() string {
 }
 
 // The scripts that run on a node. They need a POSIX shell and, for all but
-// probe, root, GNU tar, GNU coreutils and findutils.
+// probe, root, GNU tar, GNU coreutils and findutils; see withTools for nodes that
+// lack those.
 var (
 	//go:embed scripts/probe.sh
 	probeScript string

@@ -33,7 +33,7 @@ type Repopulated struct {
 // nobody supplies, or is not what it was, is in the report and is no error; with
 // an error the report is not complete.
 func Repopulate(ctx context.Context, remote Remote, r Running, m Manifest, supply func(path string) (Supply, bool)) (Repopulated, error) {
-	p := &populating{remote: remote, running: r}
+	p := &populating{remote: r.withTools(remote), running: r}
 	if err := p.look(ctx, m); err != nil {
 		return p.report, err
 	}
@@ -126,11 +126,11 @@ func (p *populating) failure(ctx context.Context, failed *streamError) error {
 // put sends one file. That it cannot be had is no error.
 func (p *populating) put(ctx context.Context, f LeftOut, from Supply) error {
 	name := unescapeName(f.Path)
-	body := fmt.Sprintf("name=%s sum=%s mode=%s owner=%s mtime=%s\n", shellQuote(name), shellQuote(f.SHA256),
-		shellQuote(f.Mode), shellQuote(f.Owner), shellQuote(f.MTime)) + putScript
-	c := Command{Script: mergedScript, Args: []string{p.running.BootID, body}}
+	body := []string{putScript, name, f.SHA256, f.Mode, f.Owner, f.MTime}
+	c := Command{Script: mergedScript, Args: append([]string{p.running.BootID}, body...)}
 	if from.Open == nil {
-		c = Command{Script: mediumScript, Args: []string{p.running.BootID, mergedScript, body, strings.TrimPrefix(path.Clean("/"+from.Medium), "/")}}
+		where := strings.TrimPrefix(path.Clean("/"+from.Medium), "/")
+		c = Command{Script: mediumScript, Args: append([]string{p.running.BootID, mergedScript, where}, body...)}
 	} else {
 		in, err := from.Open(ctx)
 		if err != nil {

@@ -111,6 +111,7 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	if err := req.check(r.running); err != nil {
 		return RestoreReport{}, err
 	}
+	r.remote = r.running.withTools(remote)
 	if err := r.sameImage(req); err != nil {
 		return RestoreReport{}, err
 	}
@@ -170,10 +171,8 @@ func (req RestoreRequest) check(r Running) error {
 		return remoteError(restoreOp, &ExitError{Status: statusOtherBoot})
 	case !r.Root:
 		return remoteError(restoreOp, &ExitError{Status: statusNotRoot})
-	case !r.HasGNUTar():
-		return remoteError(restoreOp, &ExitError{Status: statusNoGNUTar})
 	default:
-		return nil
+		return r.toolsMissing()
 	}
 	return e
 }

@@ -61,6 +61,3 @@ func terminated(names []string) io.Reader {
 	}
 	return io.MultiReader(readers...)
 }
-
-// shellQuote makes a word of a script.
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

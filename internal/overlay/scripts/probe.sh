@@ -8,6 +8,8 @@ section boot-id
 cat /proc/sys/kernel/random/boot_id
 section kernel
 cat /proc/sys/kernel/osrelease
+section machine
+uname -m
 section cmdline
 cat /proc/cmdline
 section mountinfo

@@ -1,7 +1,8 @@
-# put: the file on stdin becomes $name in the merged view, if it is what $sum
-# says, with $mode, $owner and $mtime. It is there whole or not at all.
+# put NAME SUM MODE OWNER MTIME: the file on stdin becomes NAME in the merged view,
+# if it is what SUM says. It is there whole or not at all.
 export LC_ALL=C
 
+name=$1 sum=$2 mode=$3 owner=$4 mtime=$5
 mkdir -p -- "${name%/*}" || exit 71
 new=${name%/*}/.livecd-sync.$$
 trap 'rm -f -- "$new"' EXIT

@@ -1,6 +1,6 @@
 # boot DIR PORT: a live system as far as an overlay goes, in namespaces of its
 # own. DIR holds lower (the image's own tree, over the machine's), authorized,
-# hostkey, cmdline, bootid and medium.
+# hostkey, cmdline, bootid and medium. SSHD is a further line for sshd.
 set -e
 dir=$1 port=$2
 
@@ -30,6 +30,7 @@ UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
 PidFile none
+$SSHD
 END
 
 mount -t overlay overlay \
