@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
-	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
 	"github.com/livecd-sync/livecd-sync/internal/report"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -158,110 +155,4 @@ func (a *app) showOutcome(o nodeOutcome) {
 	if o.Error.Hint != "" {
 		fmt.Fprintln(a.out, printable("  → "+o.Error.Hint))
 	}
-}
-
-func (a *app) backupsCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "backups",
-		Short: "The backups of overlays",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(&cobra.Command{
-		Use:   "list [NODES]",
-		Short: "List the backups in the stores, newest first; asks no node",
-		Long:  "list shows the backups of each node, newest first.\n\n" + exitHelp,
-		RunE:  func(c *cobra.Command, args []string) error { return a.listBackups(c.Context(), args) },
-	}, a.verifyCommand(), a.pruneCommand())
-	return c
-}
-
-func (a *app) listBackups(ctx context.Context, args []string) error {
-	s, err := a.load()
-	if err != nil {
-		return err
-	}
-	if err := a.name(args); err != nil {
-		return err
-	}
-	names, err := universe(s).Select(a.nodes, a.exclude)
-	if err != nil {
-		return err
-	}
-	part := only(s, names)
-	c := a.reach(part)
-	all := []overlay.Manifest{}
-	failed, stores := false, 0
-	for _, n := range part.Nodes {
-		if n.Overlay == nil || n.Overlay.Store == "" {
-			continue
-		}
-		stores++
-		list, err := c.list(ctx, n)
-		if err != nil {
-			failed = true
-			a.complain(fmt.Errorf("%s: %w", n.Name, err))
-			continue
-		}
-		all = append(all, list...)
-	}
-	if stores == 0 && !a.json() {
-		fmt.Fprintln(a.out, "none of these nodes has a store; write overlay.store for those that shall be backed up")
-		return nil
-	}
-	if err := a.showBackups(all); err != nil {
-		return err
-	}
-	if failed {
-		return status(exitNodesFailed)
-	}
-	return nil
-}
-
-func (c *nodes) list(ctx context.Context, n site.Node) ([]overlay.Manifest, error) {
-	st, err := c.store(n)
-	if err != nil {
-		return nil, err
-	}
-	return st.List(ctx, n.Name)
-}
-
-func (a *app) showBackups(all []overlay.Manifest) error {
-	if a.json() {
-		enc := json.NewEncoder(a.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(map[string]any{"version": 1, "backups": all})
-	}
-	if len(all) == 0 {
-		fmt.Fprintln(a.out, "no backups yet")
-		return nil
-	}
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tMEMBERS\tIMAGE\tWHY\tSTATE")
-	for _, m := range all {
-		state := "good"
-		if m.Partial {
-			state = "partial"
-		}
-		image := m.Image
-		if image == "" {
-			image = m.Volume.ID
-		}
-		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", m.Node, m.ID,
-			age(bmc.SystemClock{}.Now().Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, state)))
-	}
-	return w.Flush()
-}
-
-// age writes how long ago something was, for people.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }

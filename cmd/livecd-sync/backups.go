@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +17,148 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/plan"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
+
+func (a *app) backupsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "backups",
+		Short: "The backups of overlays",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "list [NODES]",
+		Short: "List the backups in the stores, newest first; asks no node",
+		Long:  "list shows the backups of each node, newest first.\n\n" + exitHelp,
+		RunE:  func(c *cobra.Command, args []string) error { return a.listBackups(c.Context(), args) },
+	}, a.verifyCommand(), a.pruneCommand())
+	return c
+}
+
+// A listed is a backup, and when it was last found whole.
+type listed struct {
+	overlay.Manifest
+	Verified *overlay.Verified `json:"verified,omitempty"`
+}
+
+func (a *app) listBackups(ctx context.Context, args []string) error {
+	t, err := a.stores(args)
+	if err != nil {
+		return err
+	}
+	all := []listed{}
+	failed, stores := false, 0
+	for _, n := range t.site.Nodes {
+		if !hasStore(n) {
+			continue
+		}
+		stores++
+		list, err := t.nodes.list(ctx, n)
+		if err != nil {
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, err))
+			continue
+		}
+		all = append(all, list...)
+	}
+	if stores == 0 && !a.json() {
+		fmt.Fprintln(a.out, "none of these nodes has a store; write overlay.store for those that shall be backed up")
+		return nil
+	}
+	if err := a.showBackups(all); err != nil {
+		return err
+	}
+	if failed {
+		return status(exitNodesFailed)
+	}
+	return nil
+}
+
+func (c *nodes) list(ctx context.Context, n site.Node) ([]listed, error) {
+	st, err := c.store(n)
+	if err != nil {
+		return nil, err
+	}
+	list, err := st.List(ctx, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	noted, err := st.Verified(ctx, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	return withNotes(list, noted), nil
+}
+
+func withNotes(list []overlay.Manifest, noted map[string]overlay.Verified) []listed {
+	out := make([]listed, 0, len(list))
+	for _, m := range list {
+		l := listed{Manifest: m}
+		if v, ok := noted[m.ID]; ok {
+			l.Verified = &v
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func (a *app) showBackups(all []listed) error {
+	if a.json() {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(map[string]any{"version": 1, "backups": all})
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.out, "no backups yet")
+		return nil
+	}
+	now := a.clock.Now()
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tMEMBERS\tIMAGE\tWHY\tSTATE\tVERIFIED")
+	for _, m := range all {
+		image := m.Image
+		if image == "" {
+			image = m.Volume.ID
+		}
+		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", m.Node, m.ID,
+			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, stateOf(m.Manifest), m.verifiedWhen(now))))
+	}
+	return w.Flush()
+}
+
+func stateOf(m overlay.Manifest) string {
+	switch {
+	case m.Partial:
+		return "partial"
+	case m.Reliable() != nil:
+		return "not portable"
+	}
+	return "good"
+}
+
+// verifiedWhen says how long ago. Every backup was read back when it was made.
+func (l listed) verifiedWhen(now time.Time) string {
+	switch v := l.Verified; {
+	case v == nil:
+		return "when made"
+	case v.Deep:
+		return age(now.Sub(v.At)) + " ago, deep"
+	default:
+		return age(now.Sub(v.At)) + " ago"
+	}
+}
+
+// age writes how long ago something was, for people.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
 
 // stores is a target whose nodes are not asked, only their stores: no secret of
 // a BMC or of a node is needed.
@@ -85,6 +229,16 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	if err != nil {
 		return "", "", err
 	}
+	noted, err := st.Verified(ctx, n.Name)
+	if err != nil {
+		return "", "", err
+	}
+	note := make(map[string]overlay.Verified, len(list)) // of those that are still there
+	for _, m := range list {
+		if v, ok := noted[m.ID]; ok {
+			note[m.ID] = v
+		}
+	}
 	var bytes int64
 	whole := 0
 	for i, m := range list {
@@ -96,6 +250,7 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 		if err := verifyOne(ctx, st, n.Name, m.ID, deep); err != nil {
 			return m.ID, "", err
 		}
+		note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Deep: deep}
 		whole++
 		bytes += m.StoredBytes
 	}
@@ -105,6 +260,9 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	}
 	if whole == 0 {
 		return "", "no backups", nil
+	}
+	if err := st.SetVerified(ctx, n.Name, note); err != nil {
+		return "", "", err
 	}
 	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)), nil
 }
@@ -143,7 +301,7 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	var doomed []overlay.Manifest
+	var doomed []listed
 	for _, n := range t.site.Nodes {
 		if !hasStore(n) {
 			continue
@@ -152,11 +310,11 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
-		doomed = append(doomed, list...)
+		doomed = append(doomed, withNotes(list, nil)...)
 	}
 	if len(doomed) == 0 {
 		if a.json() {
-			return a.showBackups([]overlay.Manifest{})
+			return a.showBackups([]listed{})
 		}
 		fmt.Fprintln(a.out, "nothing to remove")
 		return nil

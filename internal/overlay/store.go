@@ -35,6 +35,19 @@ type Store interface {
 	Reboot(ctx context.Context, node string) (Reboot, bool, error)
 	// ClearReboot removes the note, if there is one.
 	ClearReboot(ctx context.Context, node string) error
+
+	// SetVerified notes when backups of the node, by ID, were last verified. It
+	// takes the place of the note before.
+	SetVerified(ctx context.Context, node string, v map[string]Verified) error
+	// Verified returns what SetVerified noted; none is no error.
+	Verified(ctx context.Context, node string) (map[string]Verified, error)
+}
+
+// Verified tells of the last time that a backup was found whole after it was
+// made. A note of it is a help and proves nothing.
+type Verified struct {
+	At   time.Time `json:"at"`
+	Deep bool      `json:"deep"` // it was restored into a scratch overlay
 }
 
 // A Draft is a backup that is being written: nobody else sees it until it is

@@ -20,12 +20,13 @@ import (
 )
 
 const (
-	hidden      = "."     // begins the name of whatever is not a backup
-	newPrefix   = ".new-" // a draft
-	oldPrefix   = ".old-" // a backup that is being deleted
-	lockFile    = ".lock"
-	rebootFile  = "reboot.json"
-	maxManifest = 4 << 20
+	hidden       = "."     // begins the name of whatever is not a backup
+	newPrefix    = ".new-" // a draft
+	oldPrefix    = ".old-" // a backup that is being deleted
+	lockFile     = ".lock"
+	rebootFile   = "reboot.json"
+	verifiedFile = "verified.json"
+	maxManifest  = 4 << 20
 )
 
 // A directory is a store below one path.
@@ -268,47 +269,70 @@ func (d *directory) Delete(_ context.Context, node, id string) error {
 
 // SetReboot notes that a reset is about to begin.
 func (d *directory) SetReboot(_ context.Context, node string, r overlay.Reboot) error {
-	root, err := d.node(node, true)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	r.Version = overlay.RebootVersion
-	data, err := marshal(r)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(root, hidden+rebootFile, data); err != nil {
-		return d.explain(err)
-	}
-	if err := root.Rename(hidden+rebootFile, rebootFile); err != nil {
-		return d.explain(err)
-	}
-	return d.explain(syncDir(root, "."))
+	return d.setNote(node, rebootFile, r)
 }
 
 // Reboot returns what SetReboot noted.
 func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool, error) {
 	var r overlay.Reboot
-	root, err := d.node(node, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, false, nil
-	}
-	if err != nil {
-		return r, false, err
-	}
-	defer root.Close()
-	err = d.readJSON(root, rebootFile, &r)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return overlay.Reboot{}, false, nil
-	case err != nil:
-		return r, false, err
+	noted, err := d.note(node, rebootFile, &r)
+	if err != nil || !noted {
+		return overlay.Reboot{}, false, err
 	}
 	if err := checkReboot(r, node); err != nil {
 		return r, false, err
 	}
 	return r, true, nil
+}
+
+// SetVerified notes when backups were verified.
+func (d *directory) SetVerified(_ context.Context, node string, v map[string]overlay.Verified) error {
+	return d.setNote(node, verifiedFile, v)
+}
+
+// Verified returns what SetVerified noted.
+func (d *directory) Verified(_ context.Context, node string) (map[string]overlay.Verified, error) {
+	var v map[string]overlay.Verified
+	_, err := d.note(node, verifiedFile, &v)
+	return v, err
+}
+
+// setNote writes a document beside the node's backups, whole or not at all.
+func (d *directory) setNote(node, name string, v any) error {
+	root, err := d.node(node, true)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	data, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(root, hidden+name, data); err != nil {
+		return d.explain(err)
+	}
+	if err := root.Rename(hidden+name, name); err != nil {
+		return d.explain(err)
+	}
+	return d.explain(syncDir(root, "."))
+}
+
+// note reads such a document, and reports whether there is one.
+func (d *directory) note(node, name string, into any) (bool, error) {
+	root, err := d.node(node, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	err = d.readJSON(root, name, into)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func checkReboot(r overlay.Reboot, node string) error {

@@ -10,6 +10,7 @@
 //	NODE/20261123T050000Z/manifest.json
 //	NODE/20261123T050000Z/…               what else the draft was given
 //	NODE/reboot.json                      a reset has begun, and is not done with
+//	NODE/verified.json                    when which backup was last found whole
 //
 // In a directory of this machine a backup that is being written is NODE/.new-ID,
 // and is renamed once every file is on stable storage. All access goes through an

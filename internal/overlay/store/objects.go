@@ -174,34 +174,57 @@ func (o *objects) Delete(ctx context.Context, node, id string) error {
 
 // SetReboot notes that a reset is about to begin.
 func (o *objects) SetReboot(ctx context.Context, node string, r overlay.Reboot) error {
-	if err := checkNode(node); err != nil {
-		return err
-	}
 	r.Version = overlay.RebootVersion
-	data, err := marshal(r)
-	if err != nil {
-		return err
-	}
-	return o.explain(o.put(ctx, path.Join(node, rebootFile), data))
+	return o.setNote(ctx, node, rebootFile, r)
 }
 
 // Reboot returns what SetReboot noted.
 func (o *objects) Reboot(ctx context.Context, node string) (overlay.Reboot, bool, error) {
 	var r overlay.Reboot
-	if err := checkNode(node); err != nil {
-		return r, false, err
-	}
-	err := o.readJSON(ctx, path.Join(node, rebootFile), &r)
-	if errors.Is(err, fs.ErrNotExist) {
-		return overlay.Reboot{}, false, nil
-	}
-	if err != nil {
-		return r, false, o.explain(err)
+	noted, err := o.note(ctx, node, rebootFile, &r)
+	if err != nil || !noted {
+		return overlay.Reboot{}, false, err
 	}
 	if err := checkReboot(r, node); err != nil {
 		return r, false, err
 	}
 	return r, true, nil
+}
+
+// SetVerified notes when backups were verified.
+func (o *objects) SetVerified(ctx context.Context, node string, v map[string]overlay.Verified) error {
+	return o.setNote(ctx, node, verifiedFile, v)
+}
+
+// Verified returns what SetVerified noted.
+func (o *objects) Verified(ctx context.Context, node string) (map[string]overlay.Verified, error) {
+	var v map[string]overlay.Verified
+	_, err := o.note(ctx, node, verifiedFile, &v)
+	return v, err
+}
+
+// setNote writes a document beside the node's backups.
+func (o *objects) setNote(ctx context.Context, node, name string, v any) error {
+	if err := checkNode(node); err != nil {
+		return err
+	}
+	data, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	return o.explain(o.put(ctx, path.Join(node, name), data))
+}
+
+// note reads such a document, and reports whether there is one.
+func (o *objects) note(ctx context.Context, node, name string, into any) (bool, error) {
+	if err := checkNode(node); err != nil {
+		return false, err
+	}
+	err := o.readJSON(ctx, path.Join(node, name), into)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, o.explain(err)
 }
 
 // ClearReboot removes the note.

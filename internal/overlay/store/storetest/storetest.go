@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		"another site":    anotherSite,
 		"pruned":          pruned,
 		"reboot notes":    rebootNotes,
+		"verified notes":  verifiedNotes,
 		"damaged":         damaged,
 		"full":            full,
 		"refused":         refused,
@@ -591,4 +593,24 @@ func lostLock(b bench) {
 	if left := p.list(t); !slices.Equal(left, []string{"n1/.lock"}) {
 		t.Errorf("the successor's lock is to be left, and there is %q", left)
 	}
+}
+
+func verifiedNotes(b bench) {
+	t, p := b.t, b.Place
+	s, other := p.Open(t, "lab"), p.Open(t, "lab")
+	if got, err := s.Verified(t.Context(), "n1"); len(got) != 0 || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+	want := map[string]overlay.Verified{"20261123T050000Z": {At: At, Deep: true}}
+	must(t, s.SetVerified(t.Context(), "n1", map[string]overlay.Verified{"20261123T040000Z": {}}))
+	must(t, s.SetVerified(t.Context(), "n1", want))
+	if got, err := other.Verified(t.Context(), "n1"); !maps.Equal(got, want) || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got := IDs(t, s, "n1"); got != nil {
+		t.Errorf("the note is listed as a backup: %q", got)
+	}
+	p.Put(t, "n1/verified.json", "{")
+	_, err := s.Verified(t.Context(), "n1")
+	told(t, err, bmc.KindOverlay)
 }
