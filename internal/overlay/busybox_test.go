@@ -125,6 +125,15 @@ func TestBusyboxRoundTrip(t *testing.T) {
 	if list := differences(before, n.view()); len(list) > 0 {
 		t.Errorf("%d differences:\n%s", len(list), strings.Join(list, "\n"))
 	}
+	var held []string
+	for _, h := range report.Restart {
+		held = append(held, h.Files...)
+	}
+	for _, want := range []string{"/lab/modified", "/lab/gone-file", "/lab/gone-dir", "/lab/opaque/sub"} {
+		if !slices.Contains(held, want) {
+			t.Errorf("%s is held, and not told: %q", want, held)
+		}
+	}
 	running, err = overlay.Probe(t.Context(), n.conn)
 	must(t, err)
 	if running.Restored.ID != manifest.ID {

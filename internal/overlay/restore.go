@@ -171,6 +171,8 @@ func (req RestoreRequest) check(r Running) error {
 		return remoteError(restoreOp, &ExitError{Status: statusOtherBoot})
 	case !r.Root:
 		return remoteError(restoreOp, &ExitError{Status: statusNotRoot})
+	case req.Method == MethodNextRoot && !r.HasGNUTar():
+		return remoteError(restoreOp, &ExitError{Status: statusNoGNUTar})
 	default:
 		return r.toolsMissing()
 	}

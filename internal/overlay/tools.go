@@ -65,8 +65,6 @@ func programArgs(c Command) (args []string, ok bool) {
 	switch c.Script {
 	case backupScript: // without whether to compress
 		return slices.Concat([]string{"create"}, c.Args[:2], c.Args[3:]), true
-	case unnamedScript:
-		return []string{"unnamed"}, true
 	case mergedScript: // BOOT BODY [ARGUMENT]...
 		return bodyArgs("merged", c.Args[:1], c.Args[1:])
 	case belowScript: // BOOT DIR BODY
@@ -75,7 +73,7 @@ func programArgs(c Command) (args []string, ok bool) {
 		return bodyArgs("medium", []string{c.Args[0], c.Args[2]}, c.Args[3:])
 	}
 	verb, ok := map[string]string{
-		namesScript: "names", againScript: "again", surveyScript: "survey", unsavedScript: "unsaved",
+		unnamedScript: "unnamed", holdersScript: "holders", namesScript: "names", againScript: "again", surveyScript: "survey", unsavedScript: "unsaved",
 		offlineLookScript: "offline-look", offlineBeginScript: "offline-begin", offlineEndScript: "offline-end",
 	}[c.Script]
 	return append([]string{verb}, c.Args...), ok

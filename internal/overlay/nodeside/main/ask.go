@@ -82,28 +82,75 @@ func unsaved(stdout io.Writer, dir *os.File, since string) error {
 	return uppertar.Sizes(stdout, dir, after)
 }
 
-// unnamed writes the files that programs have open and nobody can name any more,
-// then an empty name, then the mounts.
-func unnamed(proc string, stdout io.Writer) error {
-	processes, err := os.ReadDir(proc)
+// deletedMark is what the kernel puts behind the name of a file that has none.
+const deletedMark = " (deleted)"
+
+// deletedLinks calls each for what processes have open, and the directories that
+// they are in, when those are deleted.
+func deletedLinks(proc string, each func(link, to string)) ([]string, error) {
+	all, err := os.ReadDir(proc)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var found []string
-	for _, p := range processes {
+	var processes []string
+	for _, p := range all {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
 		}
-		dir := filepath.Join(proc, p.Name(), "fd")
-		open, err := os.ReadDir(dir)
+		dir := filepath.Join(proc, p.Name())
+		processes = append(processes, dir)
+		links := []string{filepath.Join(dir, "cwd")}
+		open, err := os.ReadDir(filepath.Join(dir, "fd"))
 		if err != nil {
 			continue // it has ended
 		}
 		for _, fd := range open {
-			if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && strings.HasSuffix(to, " (deleted)") {
-				found = append(found, to)
+			links = append(links, filepath.Join(dir, "fd", fd.Name()))
+		}
+		for _, link := range links {
+			if to, err := os.Readlink(link); err == nil && strings.HasSuffix(to, deletedMark) {
+				each(link, to)
 			}
 		}
+	}
+	return processes, nil
+}
+
+// holders writes what is deleted and still held: open or as a directory, then an
+// empty record, then what is mapped.
+func holders(proc string, stdout io.Writer) error {
+	out := bufio.NewWriter(stdout)
+	processes, err := deletedLinks(proc, func(link, to string) { fmt.Fprintf(out, "%s %s\x00", link, to) })
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, "\x00")
+	for _, dir := range processes {
+		name := filepath.Join(dir, "maps")
+		maps, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(maps)) {
+			if strings.HasSuffix(line, deletedMark+"\n") {
+				fmt.Fprintf(out, "%s:%s", name, line)
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// unnamed writes the files that programs have open and nobody can name any more,
+// then an empty name, then the mounts.
+func unnamed(proc string, stdout io.Writer) error {
+	var found []string
+	_, err := deletedLinks(proc, func(link, to string) {
+		if filepath.Base(link) != "cwd" {
+			found = append(found, to)
+		}
+	})
+	if err != nil {
+		return err
 	}
 	slices.Sort(found)
 	out := bufio.NewWriter(stdout)

@@ -8,6 +8,7 @@
 //	survey BOOT UPPER                      survey.sh
 //	unsaved BOOT UPPER SINCE               unsaved.sh
 //	unnamed                                unnamed.sh
+//	holders                                holders.sh
 //	merged BOOT BODY [ARGUMENT]...         merged.sh with another script, see within
 //	below BOOT DIR BODY                    below.sh with another script
 //	medium BOOT PATH BODY [ARGUMENT]...    medium.sh with another script
@@ -124,6 +125,7 @@ func verbs() map[string]verb {
 	return map[string]verb{
 		"check":         {0, 0, func(*call) (uppertar.Outcome, error) { return uppertar.Outcome{}, nil }},
 		"unnamed":       {0, 0, func(c *call) (uppertar.Outcome, error) { return uppertar.Outcome{}, unnamed("/proc", c.stdout) }},
+		"holders":       {0, 0, func(c *call) (uppertar.Outcome, error) { return uppertar.Outcome{}, holders("/proc", c.stdout) }},
 		"create":        {3, many, inUpper},
 		"again":         {2, 2, inUpper},
 		"names":         {2, many, inUpper},
