@@ -72,7 +72,7 @@ func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
 	if !r.Live && r.UpperDir == "" {
 		return plan.HostDisk{BootID: r.BootID}, nil
 	}
-	return plan.HostLive{BootID: r.BootID, Volume: volumeOf(r), Upper: r.UpperDir, Restored: r.Restored.ID, Unsaved: unsaved}, nil
+	return plan.HostLive{BootID: r.BootID, Volume: volumeOf(r), Upper: r.UpperDir, Restored: r.Restored.ID, Restoring: r.Restoring.ID, Unsaved: unsaved}, nil
 }
 
 // volumeOf is the live medium's identity; zero when it could not be read.

@@ -10,6 +10,10 @@
 //     through the merged view, "/" itself: what was deleted is removed, what was
 //     made is extracted, without the whiteouts and without trusted.overlay.*,
 //     and everything is listed and compared.
+//     What still works with what was replaced is listed. By other methods it
+//     fills an upper dir that nothing is mounted from (MethodOffline), or has
+//     systemd reboot softly into one (MethodNextRoot). It takes archives that
+//     were packed by hand, too.
 //
 // Restore does not write into the upper dir of a mounted overlay, because the
 // kernel leaves that undefined ("Changes to underlying filesystems",

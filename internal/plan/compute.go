@@ -50,6 +50,7 @@ func (d *draft) plan() NodePlan {
 	default:
 		d.wanted()
 	}
+	d.noteHalf()
 	d.backupWhenDue()
 	return d.finish()
 }
@@ -309,10 +310,18 @@ func (d *draft) backupWhenDue() {
 	if latest != nil && d.at.Sub(latest.At) < d.node.Overlay.Every {
 		return
 	}
+	if h.Restoring != "" && !d.leftOver() {
+		return // it would hold part of what was being restored, and be the latest
+	}
 	because := fmt.Sprintf("there is no backup yet, and one is due every %s", d.node.Overlay.Every)
 	if latest != nil {
 		because = fmt.Sprintf("the last backup is from %s, and one is due every %s", stamp(latest.At), d.node.Overlay.Every)
 	}
 	d.drift("overlay", "a backup every "+d.node.Overlay.Every.String(), "boot "+h.BootID+" not backed up since")
-	d.steps = append([]Step{{BackupOverlay{Purpose: Due, Store: d.node.Overlay.Store}, because}}, d.steps...)
+	due := []Step{{BackupOverlay{Purpose: Due, Store: d.node.Overlay.Store}, because}}
+	if h.Restoring != "" { // and is, by the steps so far
+		d.steps = append(d.steps, due...)
+		return
+	}
+	d.steps = append(due, d.steps...)
 }

@@ -243,3 +243,47 @@ func BenchmarkCompute1000(b *testing.B) {
 		Compute(s, o, nil)
 	}
 }
+
+// TestHalfRestored plans nodes onto which a restore was cut off: nothing that
+// would keep half of it for all is done before it is finished.
+func TestHalfRestored(t *testing.T) {
+	half := func(s *site.Site, o *Observed) {
+		f := o.Nodes["n1"]
+		h := f.Host.(HostLive)
+		h.Restoring = "20261120T050000Z"
+		f.Host = h
+		o.Nodes = map[string]Facts{"n1": f}
+		if s.Nodes[0].Overlay != nil {
+			s.Nodes[0].Overlay.Every = time.Minute
+		}
+	}
+	owed := row{wants: "image", reset: "needed", power: "On", drive: "wanted", armed: "no", phase: "os", host: "live wanted", store: "owed"}
+	kept := owed
+	kept.store = "kept"
+	for name, c := range map[string]struct {
+		row    row
+		accept bool
+		want   string
+		noted  bool
+	}{
+		"a reset waits":        {liveOther, false, "blocked overlay", true},
+		"it is given up":       {liveOther, true, "backup-overlay power-off eject-media insert-media set-boot-once power-on await-boot restore-overlay", true},
+		"no backup is due":     {kept, false, "in-sync", true},
+		"it is finished first": {owed, false, "restore-overlay backup-overlay", false},
+	} {
+		p := one(c.row, c.accept, half)
+		if got := outcome(p); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+		if noted := strings.Contains(strings.Join(p.Notes, "\n"), "livecd-sync restore n1 --from 20261120T050000Z"); noted != c.noted {
+			t.Errorf("%s: notes %q", name, p.Notes)
+		}
+		s, o := c.row.scene()
+		half(s, &o)
+		accept := map[string]bool{"n1": c.accept}
+		after := Compute(s, Predict(s, o, Compute(s, o, accept)), accept).Nodes[0]
+		if c.want != "blocked overlay" && len(after.Steps) > 0 {
+			t.Errorf("%s: %s is left to do", name, outcome(after))
+		}
+	}
+}

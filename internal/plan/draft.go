@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -195,6 +196,9 @@ func (d *draft) saveFirst(because string) bool {
 		r := d.facts.Overlay.Reboot
 		d.block(bmc.KindOverlay, fmt.Errorf("backup %s, made before a run that was cut off, was never put back, and it runs another boot now", r.Restore),
 			fmt.Sprintf("put it back with `livecd-sync restore %s --from %s`, or give it up with --accept-data-loss=%s", d.node.Name, r.Restore, d.node.Name))
+	case d.node.OverlayManaged() && h.Restoring != "" && !d.accept:
+		d.block(bmc.KindOverlay, fmt.Errorf("a restore of backup %s onto it was cut off, so that a backup of it now would hold part of it only", h.Restoring),
+			fmt.Sprintf("finish it with `livecd-sync restore %s`, or give the overlay up with --accept-data-loss=%s", restoreAgain(d.node.Name, h.Restoring), d.node.Name))
 	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil:
 		d.step(BackupOverlay{Purpose: ForReset, Store: d.node.Overlay.Store, MayFail: d.accept},
 			because+", and its overlay ends with it")
@@ -210,6 +214,22 @@ func (d *draft) saveFirst(because string) bool {
 			orHint(d.facts.Overlay.Err, "mend the store")+"; or give the overlay up with --accept-data-loss="+d.node.Name)
 	}
 	return false
+}
+
+// restoreAgain are the arguments of the restore that was cut off. What is no
+// backup's ID stands for an archive, whose name is not known any more.
+func restoreAgain(node, id string) string {
+	if strings.HasPrefix(id, "archive-") {
+		id = "ARCHIVE"
+	}
+	return node + " --from " + id
+}
+
+// noteHalf tells of a restore that was cut off and that no step finishes.
+func (d *draft) noteHalf() {
+	if h, live := d.facts.Host.(HostLive); live && h.Restoring != "" && !d.leftOver() {
+		d.note("a restore of backup %s onto it was cut off: livecd-sync restore %s", h.Restoring, restoreAgain(d.node.Name, h.Restoring))
+	}
 }
 
 // saveWhatCannotBeSeen decides for a node that no live image is seen on. A disk

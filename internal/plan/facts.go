@@ -45,6 +45,9 @@ type (
 		Upper  string      // the overlay's upper dir
 		// Restored is the ID of the backup that this boot holds, or "".
 		Restored string
+		// Restoring is the ID of the backup whose restore onto this boot was cut
+		// off, so that it holds part of it only; or "".
+		Restoring string
 		// Unsaved is what its overlay holds and the last backup does not; nil when
 		// that is not known.
 		Unsaved *Unsaved

@@ -97,7 +97,7 @@ func (w world) booted() {
 func (w world) restored(a RestoreOverlay) {
 	w.facts.Overlay.Reboot = nil
 	if h, live := w.facts.Host.(HostLive); live {
-		h.Restored = a.From
+		h.Restored, h.Restoring = a.From, ""
 		w.facts.Host = h
 	}
 }

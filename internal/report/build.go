@@ -192,13 +192,14 @@ func running(h plan.Host) Running {
 		return Running{Host: HostDisk, BootID: h.BootID}
 	case plan.HostLive:
 		return Running{
-			Host:     HostLive,
-			Volume:   h.Volume.ID,
-			Created:  h.Volume.Created,
-			BootID:   h.BootID,
-			Upper:    h.Upper,
-			Restored: h.Restored,
-			Unsaved:  unsaved(h.Unsaved),
+			Host:      HostLive,
+			Volume:    h.Volume.ID,
+			Created:   h.Volume.Created,
+			BootID:    h.BootID,
+			Upper:     h.Upper,
+			Restored:  h.Restored,
+			Restoring: h.Restoring,
+			Unsaved:   unsaved(h.Unsaved),
 		}
 	case plan.HostUnknown:
 	}

@@ -85,6 +85,8 @@ type Running struct {
 	Upper   string `json:"upper,omitempty"` // the overlay's upper directory
 	// Restored is the backup that this boot holds.
 	Restored string `json:"restored,omitempty"`
+	// Restoring is the backup whose restore onto this boot was cut off.
+	Restoring string `json:"restoring,omitempty"`
 	// Unsaved is what no backup has yet; absent when that is not known.
 	Unsaved *Unsaved `json:"unsaved,omitempty"`
 	Error   string   `json:"error,omitempty"` // of a node that did not answer

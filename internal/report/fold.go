@@ -100,7 +100,7 @@ func hostIDs(h plan.Host) []string {
 	case plan.HostDisk:
 		return []string{h.BootID}
 	case plan.HostLive:
-		return []string{h.BootID, h.Restored}
+		return []string{h.BootID, h.Restored, h.Restoring}
 	case plan.HostSilent, plan.HostUnknown:
 	}
 	return nil
