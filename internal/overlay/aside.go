@@ -14,8 +14,8 @@ import (
 // lookAside notes what the archive does not hold: sockets, files that were
 // deleted and are still open, and what the site file leaves out.
 func (b *backupPass) lookAside(ctx context.Context) error {
-	for _, name := range b.said.sockets {
-		b.skip(name, "a socket; whoever listens on it makes it anew")
+	if err := b.findSockets(ctx); err != nil {
+		return err
 	}
 	if err := b.findUnnamed(ctx); err != nil {
 		return err
@@ -24,6 +24,38 @@ func (b *backupPass) lookAside(ctx context.Context) error {
 		return nil
 	}
 	return b.findLeftOut(ctx)
+}
+
+const aSocket = "a socket; whoever listens on it makes it anew"
+
+// findSockets notes the sockets that tar told of, and those that the base has
+// noted and that are still there: of what is older than the base tar says nothing.
+func (b *backupPass) findSockets(ctx context.Context) error {
+	seen := make(map[string]bool)
+	for _, name := range b.said.sockets {
+		seen[name] = true
+		b.skip(name, aSocket)
+	}
+	old := make(map[string]bool)
+	for _, s := range b.base.Skipped {
+		if name := unescapeName(s.Path); s.Why == aSocket && !seen[name] {
+			old[name] = true
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	failed := stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
+		return readSurvey(r, func(name string, is entry, _ int64) {
+			if is.kind == "s" && old[name] {
+				b.skip(name, aSocket)
+			}
+		})
+	})
+	if failed != nil {
+		return failed
+	}
+	return nil
 }
 
 func (b *backupPass) skip(name, why string) {
@@ -74,15 +106,15 @@ func onRoot(mounts []mount, path string) bool {
 func (b *backupPass) findLeftOut(ctx context.Context) error {
 	if b.present == nil {
 		b.present = make(nameSet)
-		err := b.names(ctx, b.req.Exclude, func(name string) error { b.present.add(name); return nil })
+		err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error { b.present.add(name); return nil })
 		if err != nil {
 			return err
 		}
 	}
 	var names []string
-	err := b.names(ctx, nil, func(name string) error {
+	err := b.names(ctx, nil, func(name string, dir bool) error {
 		switch {
-		case b.present.has(name):
+		case dir, b.present.has(name):
 		case len(names) < MaxNames:
 			names = append(names, name)
 		default:
@@ -96,9 +128,9 @@ func (b *backupPass) findLeftOut(ctx context.Context) error {
 	return b.describeLeftOut(ctx, names)
 }
 
-// describeLeftOut asks, in the merged view, for sizes and digests.
+// describeLeftOut asks, in the merged view, for sizes and digests. What is not
+// there was deleted: a whiteout that was left out.
 func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error {
-	var files []string
 	there := make(map[string]*found)
 	err := b.askMerged(ctx, listScript, names, func(in *bufio.Reader) error {
 		for {
@@ -106,27 +138,32 @@ func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error 
 			if err != nil || f.name == "" {
 				return err
 			}
-			if f.mode&modeType == 0o100000 {
-				files = append(files, f.name)
-				there[f.name] = f
-			} else if f.mode&modeType != 0o040000 {
-				b.leftOut = append(b.leftOut, LeftOut{Path: escape(f.name)})
-			}
+			there[f.name] = f
 		}
 	})
-	if err != nil || len(files) == 0 {
+	if err != nil {
 		return err
 	}
-	err = b.askMerged(ctx, digestScript, files, func(in *bufio.Reader) error {
-		return readDigests(in, func(name, sum string) {
-			if f := there[name]; f != nil {
-				b.leftOut = append(b.leftOut, LeftOut{
-					Path: escape(name), Bytes: f.size, SHA256: sum, Mode: fmt.Sprintf("%04o", f.mode&0o7777),
-					Owner: fmt.Sprintf("%d:%d", f.uid, f.gid), MTime: f.mtime.decimal(),
-				})
-			}
+	var files []string
+	for _, name := range names {
+		if f := there[name]; f != nil && f.mode&modeType == 0o100000 {
+			files = append(files, name)
+			continue
+		}
+		b.leftOut = append(b.leftOut, LeftOut{Path: escape(name)})
+	}
+	if len(files) > 0 {
+		err = b.askMerged(ctx, digestScript, files, func(in *bufio.Reader) error {
+			return readDigests(in, func(name, sum string) {
+				if f := there[name]; f != nil {
+					b.leftOut = append(b.leftOut, LeftOut{
+						Path: escape(name), Bytes: f.size, SHA256: sum, Mode: fmt.Sprintf("%04o", f.mode&0o7777),
+						Owner: fmt.Sprintf("%d:%d", f.uid, f.gid), MTime: f.mtime.decimal(),
+					})
+				}
+			})
 		})
-	})
+	}
 	slices.SortFunc(b.leftOut, func(x, y LeftOut) int { return strings.Compare(x.Path, y.Path) })
 	return err
 }

@@ -95,6 +95,8 @@ func (req *BackupRequest) check() error {
 		e.Hint = "see what the node runs: livecd-sync status; or set overlay.path"
 	case !r.Root:
 		e.Err, e.Hint = errors.New("the ssh user is not root"), "set ssh.user: root"
+	case req.Purpose == PurposeReset && r.Whole() != nil:
+		return r.Whole()
 	default:
 		return r.toolsMissing()
 	}

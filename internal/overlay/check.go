@@ -58,6 +58,9 @@ func readStored(ctx context.Context, stored io.Reader, m Manifest, visit visitor
 	if err := raw.compare(m); err != nil {
 		return readError(ctx, m, err)
 	}
+	if m.Portable && counted.leansOnLower {
+		return damaged(m, errors.New("its manifest says that it can be restored over any image, and it has parts of files only"))
+	}
 	if counted.counts != m.Counts {
 		return damaged(m, fmt.Errorf("it holds %+v where its manifest says %+v", counted.counts, m.Counts))
 	}

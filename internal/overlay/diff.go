@@ -99,7 +99,7 @@ func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manif
 	if err != nil {
 		return nil, err
 	}
-	err = b.names(ctx, last.Excludes, func(name string) error { d.present.add(name); return nil })
+	err = b.names(ctx, last.Excludes, func(name string, _ bool) error { d.present.add(name); return nil })
 	if err != nil {
 		return nil, b.explain(ctx, err)
 	}
@@ -163,7 +163,10 @@ func (m member) entry() entry {
 }
 
 // survey reads what survey.sh writes.
-func (d *differ) survey(r io.Reader) error {
+func (d *differ) survey(r io.Reader) error { return readSurvey(r, d.compare) }
+
+// readSurvey shows each the names, with the time of the last change of status.
+func readSurvey(r io.Reader, each func(name string, is entry, ctime int64)) error {
 	in := bufio.NewReaderSize(r, readBytes)
 	for {
 		record, err := in.ReadString(0)
@@ -173,19 +176,17 @@ func (d *differ) survey(r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := d.compare(strings.TrimSuffix(record, "\x00")); err != nil {
+		name, is, ctime, err := parseSurvey(strings.TrimSuffix(record, "\x00"))
+		if err != nil {
 			return err
 		}
+		each(name, is, ctime)
 	}
 }
 
-func (d *differ) compare(record string) error {
-	name, is, ctime, err := parseSurvey(record)
-	if err != nil {
-		return err
-	}
+func (d *differ) compare(name string, is entry, ctime int64) {
 	if !d.present.has(name) || is.kind == "s" {
-		return nil
+		return
 	}
 	was, had := d.had[name]
 	delete(d.had, name)
@@ -204,7 +205,6 @@ func (d *differ) compare(record string) error {
 	case was != is, d.since > 0 && ctime >= d.since && is.kind != "d":
 		d.note(Updated, name, is.size)
 	}
-	return nil
 }
 
 func parseSurvey(record string) (name string, e entry, ctime int64, err error) {

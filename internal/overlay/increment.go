@@ -66,8 +66,8 @@ func (b *backupPass) serves(m Manifest) bool {
 		m.Clock.Time > 0 && r.Clock.Time >= m.Clock.Time && step >= -maxStep && step <= maxStep
 }
 
-// names streams the names in the upper dir.
-func (b *backupPass) names(ctx context.Context, exclude []string, each func(name string) error) error {
+// names streams the names in the upper dir, and which of them are directories.
+func (b *backupPass) names(ctx context.Context, exclude []string, each func(name string, dir bool) error) error {
 	c := b.command(namesScript, exclude...)
 	c.Stderr = nil // what tar says of the files it will say again when it reads them
 	failed := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
@@ -80,11 +80,12 @@ func (b *backupPass) names(ctx context.Context, exclude []string, each func(name
 			if err != nil {
 				return err
 			}
-			name, err := cleanName(unescapeName(strings.TrimSuffix(line, "\n")))
+			line = strings.TrimSuffix(line, "\n")
+			name, err := cleanName(unescapeName(line))
 			if err != nil {
 				return err
 			}
-			if err := each(name); err != nil {
+			if err := each(name, strings.HasSuffix(line, "/")); err != nil {
 				return err
 			}
 		}
@@ -102,7 +103,7 @@ func (b *backupPass) listNames(ctx context.Context) error {
 		return nil
 	}
 	b.present = make(nameSet)
-	return b.names(ctx, b.req.Exclude, func(name string) error {
+	return b.names(ctx, b.req.Exclude, func(name string, _ bool) error {
 		b.present.add(name)
 		return nil
 	})
@@ -168,7 +169,7 @@ func (b *backupPass) readMissing(ctx context.Context) error {
 		return nil
 	}
 	var missing []string
-	err := b.names(ctx, b.req.Exclude, func(name string) error {
+	err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error {
 		if !b.asm.has(name) {
 			missing = append(missing, name)
 		}

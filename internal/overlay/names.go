@@ -35,7 +35,7 @@ func unescapeName(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
-	const letters, controls = `abfnrtv\ `, "\a\b\f\n\r\t\v\\ "
+	const letters, controls = `abfnrtv\ :`, "\a\b\f\n\r\t\v\\ :"
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if c, ok := octal(s[i:]); ok {

@@ -34,7 +34,7 @@ type backupPass struct {
 
 	present nameSet         // names in the upper dir, when they were asked for
 	partial map[string]bool // names of which the upper dir has only part
-	moving  []string        // directories among them, renamed on the node
+	renamed []string        // directories among them, renamed on the node
 	again   []string        // read again, since they changed
 	shrunk  []string        // and shrank even then
 
@@ -148,7 +148,7 @@ func (b *backupPass) readUpper(ctx context.Context) error {
 	}
 	c := b.command(backupScript, append([]string{how, since}, b.req.Exclude...)...)
 	err := b.receive(ctx, c, b.zstd, b.ownOrPartial)
-	if err == nil && b.base.ID != "" && len(b.partial)+len(b.moving) > 0 {
+	if err == nil && b.base.ID != "" && len(b.partial)+len(b.renamed) > 0 {
 		return baseError("files of which the upper dir has only part have come since")
 	}
 	return err
@@ -156,28 +156,33 @@ func (b *backupPass) readUpper(ctx context.Context) error {
 
 // ownOrPartial leaves out those members that overlayfs keeps part of in the
 // layers below, for readWhole to read; without that they would be zeros, or
-// missing, over any other image (metacopy and redirect_dir).
+// missing, over any other image (metacopy and redirect_dir). Names that share a
+// file with one of those are read with it, so that they go on sharing it.
 func (b *backupPass) ownOrPartial(m member) fate {
+	link := m.kind == typeHardLink
 	switch {
-	case b.moved1(m.name):
+	case b.inRenamed(m.name):
+		if link && !b.inRenamed(m.link) {
+			b.partial[m.link] = true
+		}
 		return drop
 	case m.kind == typeDir && m.xattrs.redirect:
-		b.moving = append(b.moving, m.name)
+		b.renamed = append(b.renamed, m.name)
 		return seal
-	case m.xattrs.metacopy, m.kind == typeHardLink && b.partial[m.link]:
+	case m.xattrs.metacopy, link && (b.partial[m.link] || b.inRenamed(m.link)):
 		b.partial[m.name] = true
 		return drop
 	}
 	return keep
 }
 
-// moved1 reports whether name lies in a directory that was renamed.
-func (b *backupPass) moved1(name string) bool {
-	if len(b.moving) == 0 {
+// inRenamed reports whether name lies in a directory that was renamed.
+func (b *backupPass) inRenamed(name string) bool {
+	if len(b.renamed) == 0 {
 		return false
 	}
 	for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
-		if slices.Contains(b.moving, name[:at]) {
+		if slices.Contains(b.renamed, name[:at]) {
 			return true
 		}
 	}
@@ -186,28 +191,26 @@ func (b *backupPass) moved1(name string) bool {
 
 // readWhole reads from the merged view what the upper dir has only part of.
 func (b *backupPass) readWhole(ctx context.Context) error {
-	files := make([]string, 0, len(b.partial))
+	var names []string
 	for name := range b.partial {
-		files = append(files, name)
+		names = append(names, name)
+		names = append(names, b.asm.links[name]...)
 	}
-	slices.Sort(files)
+	slices.Sort(names)
+	files := slices.Compact(names)
+	names = append(slices.Clone(files), b.renamed...)
+	if len(names) == 0 {
+		return nil
+	}
 	before := b.asm.tally.counts.Entries
-	for _, part := range []struct {
-		names   []string
-		recurse string
-	}{{files, "--no-recursion"}, {b.moving, "--recursion"}} {
-		if len(part.names) == 0 {
-			continue
+	err := b.receive(ctx, b.inMergedView(names), false, func(m member) fate {
+		if slices.Contains(b.renamed, m.name) {
+			return drop // written already, as opaque
 		}
-		err := b.receive(ctx, b.inMergedView(part.recurse, part.names), false, func(m member) fate {
-			if slices.Contains(b.moving, m.name) {
-				return drop // written already, as opaque
-			}
-			return keep
-		})
-		if err != nil {
-			return err
-		}
+		return keep
+	})
+	if err != nil {
+		return err
 	}
 	b.flattened = b.asm.tally.counts.Entries - before
 	for _, name := range files {
@@ -218,9 +221,9 @@ func (b *backupPass) readWhole(ctx context.Context) error {
 	return nil
 }
 
-func (b *backupPass) inMergedView(recurse string, names []string) Command {
+func (b *backupPass) inMergedView(names []string) Command {
 	return Command{
-		Script: mergedScript, Args: append([]string{b.req.Running.BootID, wholeScript, recurse}, b.req.Exclude...),
+		Script: mergedScript, Args: append([]string{b.req.Running.BootID, wholeScript, "--recursion"}, b.req.Exclude...),
 		Stdin: terminated(names), Stderr: &b.said,
 	}
 }

@@ -274,7 +274,8 @@ type tally struct {
 
 func (t *tally) add(m member) {
 	t.counts.Entries++
-	t.leansOnLower = t.leansOnLower || m.xattrs.metacopy || m.xattrs.redirect
+	// Files keep a redirect when all of them was copied up, and it then means nothing.
+	t.leansOnLower = t.leansOnLower || m.xattrs.metacopy || m.xattrs.redirect && m.kind == typeDir
 	if m.whiteout {
 		t.counts.Whiteouts++
 		if m.xattrs.whiteout {

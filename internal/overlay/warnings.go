@@ -46,7 +46,7 @@ func (m *messages) Write(p []byte) (int, error) {
 // finds no /dev/null for its children's input in the merged view, where devtmpfs
 // is not mounted; it then closes their input, which does as well.
 func (m *messages) flush() {
-	raw := strings.TrimPrefix(string(m.line), "tar: ")
+	raw := tarSays.ReplaceAllString(string(m.line), "")
 	line, overlong := Printable(raw), m.overlong
 	m.line, m.overlong = m.line[:0], false
 	if line == "" || strings.HasPrefix(line, "Exiting with failure status") ||
@@ -64,6 +64,9 @@ func (m *messages) flush() {
 		m.kept = append(m.kept, line)
 	}
 }
+
+// tarSays begins tar's lines: its name, by which path it was run.
+var tarSays = regexp.MustCompile(`^([^ :]*/)?tar: `)
 
 // shrank is what GNU tar says of a file whose end it filled with zeros.
 var shrank = regexp.MustCompile(`: File shrank by [0-9]+ bytes?; padding with zeros$`)
