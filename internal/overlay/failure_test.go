@@ -302,7 +302,7 @@ func TestCutConnections(t *testing.T) {
 	n := m.boot(t, "")
 	n.change()
 	n.run("head -c 8000000 /dev/urandom >/lab/random") // more than can be on its way when the cut comes
-	for _, after := range []int{1, 511, 40_000, 4_000_000} {
+	for _, after := range []int{1, 511, 40_000, 1e6, 2e6, 3e6, 4e6, 5e6, 6e6, 7e6} {
 		_, err := overlay.Backup(t.Context(), &cutting{n.redial(m), "# backup", after}, s, request(overlay.PurposeReset))
 		if bmc.KindOf(err) != bmc.KindSSH {
 			t.Errorf("a backup cut after %d bytes: %v", after, err)
@@ -323,7 +323,13 @@ func TestCutConnections(t *testing.T) {
 		{script: "# clear", after: 911},
 		{script: "# extract", after: 512},
 		{script: "# extract", after: 60_000},
-		{script: "# extract", after: 4_000_000},
+		{script: "# extract", after: 1e6},
+		{script: "# extract", after: 2e6},
+		{script: "# extract", after: 3e6},
+		{script: "# extract", after: 4e6},
+		{script: "# extract", after: 5e6},
+		{script: "# extract", after: 6e6},
+		{script: "# extract", after: 7e6},
 		{script: "# list", after: 30},
 	} {
 		cut.Conn = n.redial(m)

@@ -260,8 +260,8 @@ func (b *backupPass) rate(ctx context.Context) (int64, error) {
 
 // A Sizer is a Store that knows how much room is left.
 type Sizer interface {
-	// Free gives the bytes that may still be written for a node.
-	Free(ctx context.Context, node string) (int64, error)
+	// Free gives the bytes that may still be written for a node, if that is known.
+	Free(ctx context.Context, node string) (bytes int64, known bool, err error)
 }
 
 // fits refuses, before anything is read, what cannot fit.
@@ -270,8 +270,8 @@ func (b *backupPass) fits(ctx context.Context, size int64) error {
 	if !ok {
 		return nil
 	}
-	free, err := sizer.Free(ctx, b.req.Node)
-	if err != nil {
+	free, known, err := sizer.Free(ctx, b.req.Node)
+	if err != nil || !known {
 		return err
 	}
 	need := size / leastRatio
