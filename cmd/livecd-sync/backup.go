@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
 	"github.com/livecd-sync/livecd-sync/internal/report"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -35,6 +36,12 @@ type nodeOutcome struct {
 	Backup string        `json:"backup,omitempty"`
 	Detail string        `json:"detail,omitempty"`
 	Error  *report.Error `json:"error,omitempty"`
+
+	Restart     []overlay.Holder `json:"restart,omitempty"`
+	Notes       []string         `json:"notes,omitempty"`
+	Reappear    []string         `json:"reappear,omitempty"`
+	Differences []string         `json:"differences,omitempty"`
+	Warnings    []string         `json:"warnings,omitempty"`
 }
 
 func (a *app) backup(ctx context.Context, args []string) error {
@@ -56,15 +63,26 @@ func (a *app) backup(ctx context.Context, args []string) error {
 		}
 		m, err := t.nodes.backup(ctx, n, plan.Manual, nil)
 		out.Backup, out.Error = m.ID, errorOf(err)
-		out.Detail = fmt.Sprintf("%d members, %s stored", m.Counts.Entries, size(m.StoredBytes))
-		if len(m.Warnings) > 0 {
-			out.Detail += fmt.Sprintf(", %d warnings, the first: %s", len(m.Warnings), m.Warnings[0])
-		}
-		if m.Partial {
-			out.Detail += "; PARTIAL: a file shrank while it was read; no reset will rely on it"
+		if out.Backup != "" {
+			out.Detail, out.Warnings = describeBackup(m), m.Warnings
 		}
 		return out, true
 	})
+}
+
+// describeBackup tells in one line what a backup is.
+func describeBackup(m overlay.Manifest) string {
+	s := fmt.Sprintf("%d members, %s moved, %s stored", m.Counts.Entries, size(m.MovedBytes), size(m.StoredBytes))
+	if m.Base != "" {
+		s += fmt.Sprintf("; %d unchanged since %s", m.Copied, m.Base)
+	}
+	if n := len(m.Skipped); n > 0 {
+		s += fmt.Sprintf("; %s no archive can hold, see its manifest", count(n, "file"))
+	}
+	if m.Partial {
+		s += "; PARTIAL: a file shrank while it was read; no reset will rely on it"
+	}
+	return s
 }
 
 // name takes the nodes that a command names by itself.
@@ -114,6 +132,7 @@ func (a *app) each(ctx context.Context, t *target, f func(context.Context, site.
 				mu.Lock()
 				defer mu.Unlock()
 				a.showOutcome(all[i])
+				a.showDetails(all[i])
 			}
 			return nil
 		})
@@ -154,5 +173,32 @@ func (a *app) showOutcome(o nodeOutcome) {
 	fmt.Fprintln(a.out, printable(fmt.Sprintf("%s  failed (%s): %s", o.Name, o.Error.Kind, o.Error.Message)))
 	if o.Error.Hint != "" {
 		fmt.Fprintln(a.out, printable("  → "+o.Error.Hint))
+	}
+}
+
+// maxShown is how many lines of each kind are shown to a person; the JSON has
+// them all.
+const maxShown = 10
+
+// showDetails shows what there is to know of an outcome beyond its line.
+func (a *app) showDetails(o nodeOutcome) {
+	a.showLines("note", o.Notes)
+	var restart []string
+	for _, h := range o.Restart {
+		restart = append(restart, h.String())
+	}
+	a.showLines("restart", restart)
+	a.showLines("may show deleted files", o.Reappear)
+	a.showLines("differs", o.Differences)
+	a.showLines("warning", o.Warnings)
+}
+
+func (a *app) showLines(what string, lines []string) {
+	for i, line := range lines {
+		if i == maxShown {
+			fmt.Fprintf(a.out, "  %s: and %d more; -o json has them\n", what, len(lines)-i)
+			break
+		}
+		fmt.Fprintln(a.out, printable("  "+what+": "+line))
 	}
 }

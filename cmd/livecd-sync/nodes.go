@@ -216,7 +216,7 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 	}
 	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
-		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" {
+		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" || req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
 			return err
 		}
 		return c.repopulate(ctx, n, remote, &rep)

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path"
-	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -63,16 +60,6 @@ A restore that was cut off is finished by running it again.
 	return c
 }
 
-// A restoreOutcome is what a restore did to one node, for its JSON.
-type restoreOutcome struct {
-	nodeOutcome
-	Restart     []overlay.Holder `json:"restart,omitempty"`
-	Notes       []string         `json:"notes,omitempty"`
-	Reappear    []string         `json:"reappear,omitempty"`
-	Differences []string         `json:"differences,omitempty"`
-	Warnings    []string         `json:"warnings,omitempty"`
-}
-
 func (a *app) restore(ctx context.Context, args []string, method string, req overlay.RestoreRequest, yes bool) error {
 	if err := a.name(args); err != nil {
 		return err
@@ -97,7 +84,9 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	}
 	over := a.sayWhenStopped()
 	defer over()
-	return a.restoreEach(ctx, t, req)
+	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		return t.nodes.restoreOne(ctx, n, req), true
+	})
 }
 
 // archiveOrBackup tells a backup's ID from the name of a file.
@@ -145,47 +134,8 @@ func question(req overlay.RestoreRequest, nodes int) string {
 	return fmt.Sprintf("Restore %s onto %s, over what is there now?", what, count(nodes, "node"))
 }
 
-// restoreEach restores onto every selected node, -j at a time, and shows what
-// came of it.
-func (a *app) restoreEach(ctx context.Context, t *target, req overlay.RestoreRequest) error {
-	var g errgroup.Group
-	g.SetLimit(a.jobs)
-	var mu sync.Mutex
-	all := make([]restoreOutcome, len(t.site.Nodes))
-	for i, n := range t.site.Nodes {
-		g.Go(func() error {
-			select {
-			case <-a.stop:
-				all[i].nodeOutcome = nodeOutcome{Name: n.Name, Error: notStarted()}
-			default:
-				all[i] = t.nodes.restoreOne(ctx, n, req)
-			}
-			if !a.json() {
-				mu.Lock()
-				defer mu.Unlock()
-				a.showRestore(all[i])
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // the funcs return nil: a failed node is an outcome
-	if a.json() {
-		enc := json.NewEncoder(a.out)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(map[string]any{"version": 1, "nodes": all}); err != nil {
-			return err
-		}
-	}
-	for _, o := range all {
-		if o.Error != nil {
-			return status(exitNodesFailed)
-		}
-	}
-	return nil
-}
-
-func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.RestoreRequest) restoreOutcome {
-	out := restoreOutcome{nodeOutcome: nodeOutcome{Name: n.Name}}
+func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.RestoreRequest) nodeOutcome {
+	out := nodeOutcome{Name: n.Name}
 	if !n.OverlayManaged() {
 		out.Error = unmanaged()
 		return out
@@ -199,33 +149,6 @@ func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.Restore
 	out.Notes, out.Reappear = rep.Notes, rep.Reappear
 	out.Differences, out.Warnings = rep.Differences, rep.Warnings
 	return out
-}
-
-// maxShown is how many lines of each kind are shown to a person; the JSON has
-// them all.
-const maxShown = 10
-
-func (a *app) showRestore(o restoreOutcome) {
-	a.showOutcome(o.nodeOutcome)
-	a.showLines("note", o.Notes)
-	var restart []string
-	for _, h := range o.Restart {
-		restart = append(restart, h.String())
-	}
-	a.showLines("restart", restart)
-	a.showLines("may show deleted files", o.Reappear)
-	a.showLines("differs", o.Differences)
-	a.showLines("warning", o.Warnings)
-}
-
-func (a *app) showLines(what string, lines []string) {
-	for i, line := range lines {
-		if i == maxShown {
-			fmt.Fprintf(a.out, "  %s: and %d more; -o json has them\n", what, len(lines)-i)
-			break
-		}
-		fmt.Fprintln(a.out, printable("  "+what+": "+line))
-	}
 }
 
 // restoreFrom restores a backup by ID, or the latest, and then removes the note
