@@ -293,6 +293,20 @@ func (n *node) redial(m *machine) *sshremote.Conn {
 	return conn
 }
 
+// readers gives the programs of a backup that still run on the node once they
+// have had the time to notice that nobody reads.
+func (n *node) readers() string {
+	n.t.Helper()
+	return n.run(`i=0; while [ $i -lt 50 ]; do
+	left=
+	for p in /proc/[0-9]*; do
+		read -r name <"$p/comm" && case $name in tar | zstd | find | du) left="$left $name" ;; esac
+	done 2>/dev/null
+	[ -n "$left" ] || exit 0
+	sleep 0.1; i=$((i+1))
+done; echo "$left"`)
+}
+
 // TestCutConnections cuts backups and restores of a real node at many places. A
 // backup that was cut is none; a restore that was cut is done again.
 func TestCutConnections(t *testing.T) {
@@ -309,6 +323,9 @@ func TestCutConnections(t *testing.T) {
 		}
 		if files := stored(t, dir); len(files) > 1 {
 			t.Errorf("left behind: %q", files)
+		}
+		if left := n.readers(); left != "" {
+			t.Errorf("after a backup cut after %d bytes there still run: %s", after, left)
 		}
 	}
 	manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
