@@ -194,7 +194,7 @@ restored into a scratch overlay below $TMPDIR as well and compared there.
 ` + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args, id, deep) },
 	}
-	c.Flags().StringVar(&id, "id", "", "only the backup of this ID, or latest")
+	c.Flags().StringVar(&id, "id", "", "only the backup of this ID, or the newest (latest)")
 	c.Flags().BoolVar(&deep, "deep", false, "restore into a scratch overlay here, too, and compare")
 	return c
 }
@@ -248,7 +248,8 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 			continue
 		}
 		if err := verifyOne(ctx, st, n.Name, m.ID, deep); err != nil {
-			return m.ID, "", err
+			delete(note, m.ID)
+			return m.ID, "", errors.Join(err, st.SetVerified(ctx, n.Name, note))
 		}
 		note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Deep: deep}
 		whole++
@@ -327,9 +328,13 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 			return err
 		}
 	}
+	shown := make(map[string]bool, len(doomed))
+	for _, m := range doomed {
+		shown[m.Node+" "+m.ID] = true
+	}
 	for _, n := range t.site.Nodes {
 		if hasStore(n) {
-			if err := t.nodes.pruneNow(ctx, n); err != nil {
+			if err := t.nodes.pruneShown(ctx, n, shown); err != nil {
 				return fmt.Errorf("%s: %w", n.Name, err)
 			}
 		}
@@ -345,12 +350,26 @@ func (c *nodes) prunable(ctx context.Context, n site.Node) ([]overlay.Manifest, 
 	return overlay.Prunable(ctx, st, n.Name, c.retention(n))
 }
 
-func (c *nodes) pruneNow(ctx context.Context, n site.Node) error {
+// pruneShown removes what was shown, as far as it may still go: meanwhile a
+// restore may have come to need it.
+func (c *nodes) pruneShown(ctx context.Context, n site.Node, shown map[string]bool) error {
 	st, err := c.store(n)
 	if err != nil {
 		return err
 	}
-	return c.prune(ctx, st, n)
+	list, err := overlay.Prunable(ctx, st, n.Name, c.retention(n))
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if !shown[m.Node+" "+m.ID] {
+			continue
+		}
+		if err := st.Delete(ctx, n.Name, m.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) overlayCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -40,8 +41,11 @@ func (c *nodes) repopulate(ctx context.Context, n site.Node, remote overlay.Remo
 	}
 	note := fmt.Sprintf("of %s that the backup left out, %d were put back and verified, %d were there already",
 		count(len(m.LeftOut), "file"), done.Put, done.There)
-	if len(done.Missing) > 0 {
-		note += fmt.Sprintf(", %d are missing", len(done.Missing))
+	if done.Lost > 0 {
+		note += fmt.Sprintf(", %d are missing", done.Lost)
+	}
+	if m.Omitted > 0 {
+		note += "; it left out more than its manifest names"
 	}
 	rep.Notes = append(rep.Notes, note)
 	for _, line := range done.Missing {
@@ -89,11 +93,11 @@ func covers(key, name string) (tail string, ok bool) {
 func supply(s site.Source, tail string) overlay.Supply {
 	switch {
 	case s.URL != "":
-		url := s.URL
-		if strings.HasSuffix(url, "/") {
-			url += tail
+		from := s.URL
+		if strings.HasSuffix(from, "/") {
+			from += escapePath(tail)
 		}
-		return overlay.Supply{From: url, Open: func(ctx context.Context) (io.ReadCloser, error) { return download(ctx, url) }}
+		return overlay.Supply{From: from, Open: func(ctx context.Context) (io.ReadCloser, error) { return download(ctx, from) }}
 	case s.File != "":
 		name := s.File
 		if st, err := os.Stat(name); err == nil && st.IsDir() {
@@ -108,8 +112,11 @@ func supply(s site.Source, tail string) overlay.Supply {
 	return overlay.Supply{From: name + " of the image", Medium: name}
 }
 
-func download(ctx context.Context, url string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+// escapePath makes a path part of a URL.
+func escapePath(p string) string { return (&url.URL{Path: p}).EscapedPath() }
+
+func download(ctx context.Context, from string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func (b *backupPass) findSockets(ctx context.Context) error {
 }
 
 func (b *backupPass) skip(name, why string) {
-	if len(b.skipped) == MaxNames {
+	if !b.skippedRoom.take(name) {
 		b.omitted++
 		return
 	}
@@ -104,18 +104,16 @@ func onRoot(mounts []mount, path string) bool {
 // findLeftOut notes what overlay.exclude left out: what is listed without it and
 // not with it.
 func (b *backupPass) findLeftOut(ctx context.Context) error {
-	if b.present == nil {
-		b.present = make(nameSet)
-		err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error { b.present.add(name); return nil })
-		if err != nil {
-			return err
-		}
+	b.present = make(nameSet)
+	if err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error { b.present.add(name); return nil }); err != nil {
+		return err
 	}
 	var names []string
+	var room budget
 	err := b.names(ctx, nil, func(name string, dir bool) error {
 		switch {
 		case dir, b.present.has(name):
-		case len(names) < MaxNames:
+		case room.take(name):
 			names = append(names, name)
 		default:
 			b.omitted++

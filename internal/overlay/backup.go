@@ -95,7 +95,7 @@ func (req *BackupRequest) check() error {
 		e.Hint = "see what the node runs: livecd-sync status; or set overlay.path"
 	case !r.Root:
 		e.Err, e.Hint = errors.New("the ssh user is not root"), "set ssh.user: root"
-	case req.Purpose == PurposeReset && r.Whole() != nil:
+	case r.Whole() != nil:
 		return r.Whole()
 	default:
 		return r.toolsMissing()
@@ -115,7 +115,7 @@ func (m Manifest) Reliable() error {
 	e := &bmc.Error{Op: "rely on backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay}
 	switch {
 	case m.Partial:
-		e.Err = errors.New("a file shrank while it was read, and its end is missing")
+		e.Err = errors.New("not all of a file could be read: it shrank meanwhile, or it is damaged")
 		e.Hint = "stop what writes to the files in the manifest's warnings, or leave them out with overlay.exclude"
 	case !m.Portable:
 		e.Err = errors.New("data of changed files is only in the image (metacopy, redirect_dir), and could not be read from there")
@@ -159,7 +159,7 @@ func (b *backupPass) manifest() Manifest {
 		CreatedAt: b.req.Now().UTC(), Purpose: b.req.Purpose, BootID: r.BootID, Clock: r.Clock,
 		Image: b.req.Image, Volume: b.req.Volume, Kernel: r.Kernel,
 		UpperDir: b.req.upperDir(), Options: r.Options, Excludes: append([]string{}, b.req.Exclude...),
-		Portable: !b.asm.tally.leansOnLower, Flattened: b.flattened, Partial: len(b.shrunk) > 0 || b.said.unknown > 0,
+		Portable: !b.asm.tally.leansOnLower, Flattened: b.flattened, Partial: len(b.unread) > 0 || b.said.unknown > 0,
 		Counts: b.asm.tally.counts, Warnings: warnings[:min(len(warnings), MaxWarnings)],
 		LeftOut: append([]LeftOut{}, b.leftOut...), Omitted: b.omitted,
 		Base: b.base.ID, Copied: b.copied, MovedBytes: b.moved.n,
@@ -168,21 +168,36 @@ func (b *backupPass) manifest() Manifest {
 		ToolVersion: b.req.ToolVersion,
 	}
 	m.Changed, m.Omitted = bounded(b.again, m.Omitted)
-	for _, name := range b.shrunk {
-		m.Warnings = append(m.Warnings, escape(name)+": it shrank while it was read, twice")
+	for _, name := range b.unread[:min(len(b.unread), MaxWarnings)] {
+		m.Warnings = append(m.Warnings, escape(name)+": not all of it could be read")
 	}
 	m.Skipped = append([]Skipped{}, b.skipped...)
 	return m
 }
 
-// bounded escapes at most MaxNames names and adds the number of the others.
+// A budget bounds a list of names in a manifest, which is read whole into memory.
+type budget struct{ names, bytes int }
+
+// take reports whether another name fits.
+func (b *budget) take(name string) bool {
+	if b.names == MaxNames || b.bytes+len(name) > maxNameBytes {
+		return false
+	}
+	b.names++
+	b.bytes += len(name)
+	return true
+}
+
+// bounded escapes as many names as fit and adds the number of the others.
 func bounded(names []string, omitted int64) ([]string, int64) {
 	out := []string{}
-	for i, name := range names {
-		if i == MaxNames {
-			return out, omitted + int64(len(names)-i)
+	var room budget
+	for _, name := range names {
+		if room.take(name) {
+			out = append(out, escape(name))
+		} else {
+			omitted++
 		}
-		out = append(out, escape(name))
 	}
 	return out, omitted
 }

@@ -194,7 +194,8 @@ func (f *foreignArchive) scan(ctx context.Context, visit visitor) error {
 	defer in.Close()
 	raw := &digest{r: contextReader{ctx, in}, h: sha256.New()}
 	a := newArchive(raw)
-	a.foreign = &f.layout
+	own := f.layout // a comparison reads the archive twice at a time
+	a.foreign = &own
 	for {
 		m, err := a.next()
 		if errors.Is(err, io.EOF) {

@@ -11,10 +11,9 @@ var restoreTemplate string
 
 // restoreText is what a person needs who has the backup and not this program.
 func restoreText(m Manifest) string {
-	upper := m.UpperDir
 	return strings.NewReplacer(
-		"@NODE@", m.Node, "@ID@", m.ID, "@SITE@", m.Site, "@UPPER@", upper,
-		"@IMAGE@", imageWords(m), "@KERNEL@", m.Kernel, "@ENTRIES@", fmt.Sprint(m.Counts.Entries),
+		"@NODE@", m.Node, "@ID@", m.ID, "@SITE@", m.Site, "@UPPER@", Printable(m.UpperDir),
+		"@IMAGE@", imageWords(m), "@KERNEL@", Printable(m.Kernel), "@ENTRIES@", fmt.Sprint(m.Counts.Entries),
 	).Replace(restoreTemplate)
 }
 

@@ -18,12 +18,26 @@ import (
 // pruning know nothing of bases.
 //
 // Unchanged is what tar --newer leaves out: neither a file's data nor its status
-// (ctime) was changed since the base was begun. Nothing can set a ctime, and it
-// moves with every change of data, owner, mode, attribute and name. What makes it
-// say less is looked for: another boot, a clock that was set, another upper dir
-// or another list of what to leave out makes everything be sent; so does a file
-// of which the upper dir has only part. In the end every name that the upper dir
-// has is in the archive, from one or the other, or was sent by name.
+// (ctime) was changed since the base was begun. Nothing can set a ctime. It moves
+// with every write, with owner, mode and attributes, and when a file gets or loses
+// a name; a directory's, when it is renamed or a name in it comes or goes. What
+// makes it say less is looked for:
+//
+//   - another boot, a clock that was set, another upper dir or another list of
+//     what to leave out: everything is sent, as it is where the upper dir has only
+//     part of a file;
+//   - a directory that may have been renamed, since its own ctime and that of the
+//     one that it lies in have moved: what lies in it has kept its ctime. Sent is
+//     all that another file may share size and time with, for its time is in whole
+//     seconds, as archives have it;
+//   - a file whose type, mode, owner, size or time is not what the base has under
+//     its name: it is sent.
+//
+// In the end every name that the upper dir has is in the archive, from one or the
+// other, or was sent by name.
+//
+// One change moves nothing on a tmpfs: a write through a shared mapping (mmap(2)).
+// So a backup that a reset is to rely on has no base: it reads everything.
 const (
 	// clockMargin is by how many seconds more the node looks back: time stamps
 	// are of the kernel's last tick, and seconds are not rounded up.
@@ -32,7 +46,7 @@ const (
 	// its uptime.
 	maxStep = 1
 	// maxMissing is how many names may be sent one by one.
-	maxMissing = 1000
+	maxMissing = 50_000
 )
 
 // A baseError says why the base is of no use after all.
@@ -42,12 +56,16 @@ func (e baseError) Error() string { return string(e) }
 
 // findBase takes the newest backup that has all that did not change since.
 func (b *backupPass) findBase(ctx context.Context) error {
-	if b.req.Whole {
+	if b.req.Whole || b.req.Purpose == PurposeReset {
 		return nil
 	}
 	list, err := b.store.List(ctx, b.req.Node)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return cancelled(ctx, backupOp)
+	}
+	if err != nil { // a base saves work, and is no condition
+		b.warnings = append(b.warnings, "no earlier backup could be built upon: "+err.Error())
+		return nil
 	}
 	for _, m := range list {
 		if b.serves(m) {
@@ -103,13 +121,57 @@ func (b *backupPass) listNames(ctx context.Context) error {
 		return nil
 	}
 	b.present = make(nameSet)
-	return b.names(ctx, b.req.Exclude, func(name string, _ bool) error {
+	err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error {
 		b.present.add(name)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	b.is = make(map[nameKey]entry)
+	moved := make(map[string]bool) // directories whose ctime has moved
+	since := b.base.Clock.Time - clockMargin
+	failed := stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
+		return readSurvey(r, func(name string, is entry, ctime int64) {
+			b.is[keyOf(name)] = is
+			if is.kind == "d" && ctime >= since {
+				moved[name] = true
+			}
+		})
+	})
+	if failed != nil {
+		return failed
+	}
+	b.suspect = make(map[string]bool)
+	for name := range moved {
+		if at := strings.LastIndexByte(name, '/'); at > 0 && moved[name[:at]] {
+			b.suspect[name] = true
+		}
+	}
+	return nil
 }
 
-// copyBase copies from the base what is still there and was not sent.
+// mayHaveMoved reports whether name lies in a directory that may have been
+// renamed since the base.
+func (b *backupPass) mayHaveMoved(name string) bool {
+	for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
+		if b.suspect[name[:at]] {
+			return true
+		}
+	}
+	return false
+}
+
+// differs reports whether what is there now is not what the base has.
+func (b *backupPass) differs(m member) bool {
+	is, had := b.is[keyOf(m.name)], m.entry()
+	if m.kind == typeHardLink { // its size and time are those of its first name
+		return is.mode != had.mode || is.uid != had.uid || is.gid != had.gid
+	}
+	return is != had
+}
+
+// copyBase copies from the base what is still there, as it was, and was not sent.
 func (b *backupPass) copyBase(ctx context.Context) error {
 	if b.base.ID == "" {
 		return nil
@@ -119,10 +181,16 @@ func (b *backupPass) copyBase(ctx context.Context) error {
 	err := b.readBase(ctx, func(r io.Reader) error {
 		return b.asm.add(r, func(m member) fate {
 			part, has := b.asm.names[keyOf(m.name)]
+			link := m.kind == typeHardLink
 			switch {
 			case has && part <= sent, !b.present.has(m.name):
 				return drop
-			case m.kind == typeHardLink:
+			case m.mtime.nsec == 0 && b.mayHaveMoved(m.name), b.differs(m):
+				if link { // the names of a file are sent together
+					odd = baseError("a hard link in it may be another's: " + escape(m.name))
+				}
+				return drop // readMissing sends it
+			case link:
 				if from, ok := b.asm.names[keyOf(m.link)]; !ok || from <= sent {
 					odd = baseError("a hard link in it is one no more: " + escape(m.name))
 				}
@@ -162,18 +230,19 @@ func (b *backupPass) readBase(ctx context.Context, consume func(io.Reader) error
 }
 
 // readMissing proves that the archive is complete: every name that is there now
-// is in it. What is not, because it came meanwhile or because the base did not
-// have it, is sent by name.
+// is in it. What is not is sent by name: it came meanwhile, was given another name
+// while its directory was read, or is not in the base as it is here.
 func (b *backupPass) readMissing(ctx context.Context) error {
-	if b.base.ID == "" {
-		return nil
-	}
 	var missing []string
 	err := b.names(ctx, b.req.Exclude, func(name string, _ bool) error {
-		if !b.asm.has(name) {
+		switch {
+		case b.asm.has(name), b.inRenamed(name):
+		case b.partial[name]: // it is there, and was not sent whole
+			b.unread = append(b.unread, name)
+		default:
 			missing = append(missing, name)
 		}
-		if len(missing) > maxMissing {
+		if b.base.ID != "" && len(missing) > maxMissing {
 			return baseError(fmt.Sprintf("more than %d names are in neither", maxMissing))
 		}
 		return nil

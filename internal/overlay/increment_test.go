@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 )
 
@@ -29,7 +31,7 @@ ln 7 ../seven && ln 8 eight && ln 9 nine`)
 	n.run(`cd /lab && echo x >>many/1 && rm many/2 && mv many/3 many/three && chmod 600 many/4 && setfattr -n user.later -v 1 many/5
 rm many/7 && rm many/eight && ln many/9 many/neuf && touch -r many/10 ref && echo y >many/10 && touch -r ref many/10
 rm kept/a/b/f && rm -rf 'odd names' && mkdir 'odd names' && echo z >'odd names/z' && mv moved moved-2 && setfacl -m u:99:r many/11 && rm fifo`)
-	second, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	second, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	t.Logf("the first moved %d bytes, the second %d and copied %d of %d members", first.MovedBytes, second.MovedBytes, second.Copied, second.Counts.Entries)
 	if second.Base != first.ID || second.Copied < 280 || second.MovedBytes*10 > first.MovedBytes || len(second.Warnings) > 0 {
@@ -39,7 +41,7 @@ rm kept/a/b/f && rm -rf 'odd names' && mkdir 'odd names' && echo z >'odd names/z
 	// Whatever came before it may go.
 	must(t, s.Delete(t.Context(), "n1", first.ID))
 	later()
-	third, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	third, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	if third.Base != second.ID || third.Counts != second.Counts {
 		t.Errorf("the third: %+v", third)
@@ -54,10 +56,66 @@ rm kept/a/b/f && rm -rf 'odd names' && mkdir 'odd names' && echo z >'odd names/z
 	if list := differences(before, n.view()); len(list) > 0 {
 		t.Errorf("%d differences:\n%s", len(list), strings.Join(list, "\n"))
 	}
-	after, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	after, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	if after.Base != "" {
 		t.Errorf("a backup of another boot leans on %s", after.Base)
+	}
+}
+
+// TestRenamedSince gives directories and files names that the base has for others,
+// of the same size and time: a rename leaves what lies in a directory as it was.
+func TestRenamedSince(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.run(`cd /lab && mkdir -p app/deep/er app.new/deep/er top/v1 top/v2 few && for d in app app.new top/v1 top/v2; do
+	mkdir -p $d/deep/er && echo "this is $d....." | head -c 12 >$d/bin && echo "this is $d....." | head -c 12 >$d/deep/er/f; ln $d/bin $d/linked; done
+echo one >few/a && echo two >few/b && find . -exec touch -h -d 2001-01-01 {} +`)
+	later()
+	base, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+	must(t, err)
+	later()
+	n.run(`cd /lab && mv app app.old && mv app.new app && mv top/v1 v && mv top/v2 top/v1 && mv v top/v2
+mv few/a few/c && mv few/b few/a && mv few/c few/b && find . -exec touch -h -d 2001-01-01 {} +`)
+	last, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+	must(t, err)
+	t.Logf("base %q, copied %d, warnings %q", last.Base, last.Copied, last.Warnings)
+	before := n.view()
+	n = m.boot(t, "")
+	report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: last.ID})
+	must(t, err)
+	if list := differences(before, n.view()); len(list)+len(report.Differences) > 0 {
+		t.Errorf("since %s: %d differences:\n%s\n%q", base.ID, len(list), strings.Join(list, "\n"), report.Differences)
+	}
+}
+
+// TestResetReadsEverything: a write through a shared mapping moves no time on a
+// tmpfs, and is in the backup that a reset relies on all the same.
+func TestResetReadsEverything(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.run("cd /lab && head -c 4096 /dev/zero >mapped")
+	f, err := os.OpenFile(n.root+"/lab/mapped", os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	memory, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer unix.Munmap(memory) //nolint:errcheck // the test is over
+	memory[0] = 'a'
+	later()
+	_, err = overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+	must(t, err)
+	later()
+	copy(memory, "by mapping")
+	got, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	must(t, err)
+	n = m.boot(t, "")
+	_, err = overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: got.ID})
+	must(t, err)
+	if data := n.run("head -c 10 /lab/mapped"); data != "by mapping" || got.Base != "" {
+		t.Errorf("restored %q, of base %q", data, got.Base)
 	}
 }
 

@@ -44,8 +44,8 @@ type Manifest struct {
 	// Flattened counts the members that were read from the merged view, because
 	// the upper dir has only part of them.
 	Flattened int64 `json:"flattened"`
-	// Partial tells that a file shrank while it was read, twice, so that tar
-	// filled its end with zeros.
+	// Partial tells that not all of some file could be read: it shrank while it
+	// was read, twice, so that tar filled its end with zeros; or its medium failed.
 	Partial bool   `json:"partial"`
 	Counts  Counts `json:"counts"`
 
@@ -105,8 +105,12 @@ func (m Manifest) Encode() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// MaxNames is how many names each list of a manifest holds.
-const MaxNames = 10_000
+// MaxNames is how many names each list of a manifest holds, as long as they come
+// to less than maxNameBytes.
+const (
+	MaxNames     = 10_000
+	maxNameBytes = 1 << 20
+)
 
 // A Skipped is a file that is not in the archive.
 type Skipped struct {

@@ -33,13 +33,21 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 func (r *restoration) clear(ctx context.Context) error {
 	var said messages
 	err := r.runFed(ctx, Command{Script: clearScript, Stderr: &said}, func(w io.Writer) error {
-		return r.pass(ctx, func(_ *archive, m member) error {
-			if m.name == "." {
-				return nil
+		// Directories first, each before what lies in it: a link in the place of
+		// one must not be followed. A directory that was read again comes late.
+		send := func(dirs bool) visitor {
+			return func(_ *archive, m member) error {
+				if m.name == "." || (m.kind == typeDir) != dirs {
+					return nil
+				}
+				_, err := io.WriteString(w, clearing(m)+m.name+"//\x00")
+				return err
 			}
-			_, err := io.WriteString(w, clearing(m)+m.name+"//\x00")
+		}
+		if err := r.read(ctx, send(true)); err != nil {
 			return err
-		})
+		}
+		return r.pass(ctx, send(false))
 	})
 	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
 	if xargsFailed(err) { // what rm could not remove, compare or extract will tell

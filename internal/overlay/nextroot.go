@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
@@ -37,11 +38,14 @@ const (
 	nextRootDir = "livecd-sync-nextroot-"
 
 	statusNoSoftReboot = 75
+
+	undoWithin = 30 * time.Second
 )
 
 // nextRoot restores into a second upper dir, mounts that over the same layers of
 // the image, compares it through the mount, and has systemd reboot into it. The
-// running overlay is not changed, and nothing of this is left when it fails.
+// running overlay is not changed, and nothing of this is left when it fails, unless
+// the connection fails with it; the report then says so.
 func (r *restoration) nextRoot(ctx context.Context) error {
 	base, err := r.nextRootPlace(ctx)
 	if err != nil {
@@ -51,8 +55,10 @@ func (r *restoration) nextRoot(ctx context.Context) error {
 		return err
 	}
 	if err := r.prepareNextRoot(ctx, base); err != nil {
-		if undone := r.inDir(ctx, nextRootUndoScript, base); undone != nil {
-			r.note("what was made of the next root is still there and is removed by the next restore of this kind: %v", undone)
+		undoing, done := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+		defer done()
+		if undone := r.inDir(undoing, nextRootUndoScript, base); undone != nil {
+			r.note("what was made of the next root is still on the node, not compared, and a soft reboot would go there: unmount %s, or restore again; the next restore of this kind removes it: %v", nextRootAt, undone)
 		}
 		return err
 	}

@@ -32,14 +32,18 @@ type backupPass struct {
 	moved  digest // what the node sent
 	said   messages
 
-	present nameSet         // names in the upper dir, when they were asked for
-	partial map[string]bool // names of which the upper dir has only part
-	renamed []string        // directories among them, renamed on the node
-	again   []string        // read again, since they changed
-	shrunk  []string        // and shrank even then
+	present   nameSet           // names in the upper dir, when they were asked for
+	is        map[nameKey]entry // what the upper dir holds; with a base only
+	suspect   map[string]bool   // directories that may have been renamed since the base
+	partial   map[string]bool   // names of which the upper dir has only part
+	renamed   []string          // directories among them, renamed on the node
+	isRenamed map[string]bool   // the same
+	again     []string          // read again, since they changed
+	unread    []string          // of which not all could be read
 
 	flattened, copied, omitted int64
 	skipped                    []Skipped
+	skippedRoom                budget
 	leftOut                    []LeftOut
 	warnings                   []string
 }
@@ -58,9 +62,9 @@ func (b *backupPass) run(ctx context.Context) (err error) {
 	defer func() { _ = encoder.Close() }()
 	b.raw = digest{w: encoder, h: sha256.New()}
 	b.moved = digest{h: sha256.New()}
-	b.partial = make(map[string]bool)
+	b.partial, b.isRenamed = make(map[string]bool), make(map[string]bool)
 	b.asm = newAssembly(b.progress(), b.files)
-	for _, part := range []func(context.Context) error{b.listNames, b.readUpper, b.copyBase, b.readWhole, b.readAgain, b.readMissing, b.lookAside} {
+	for _, part := range []func(context.Context) error{b.listNames, b.readUpper, b.copyBase, b.readWhole, b.readMissing, b.readAgain, b.lookAside} {
 		if err := part(ctx); err != nil {
 			return b.explain(ctx, err)
 		}
@@ -168,6 +172,7 @@ func (b *backupPass) ownOrPartial(m member) fate {
 		return drop
 	case m.kind == typeDir && m.xattrs.redirect:
 		b.renamed = append(b.renamed, m.name)
+		b.isRenamed[m.name] = true
 		return seal
 	case m.xattrs.metacopy, link && (b.partial[m.link] || b.inRenamed(m.link)):
 		b.partial[m.name] = true
@@ -182,7 +187,7 @@ func (b *backupPass) inRenamed(name string) bool {
 		return false
 	}
 	for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
-		if slices.Contains(b.renamed, name[:at]) {
+		if b.isRenamed[name[:at]] {
 			return true
 		}
 	}
@@ -204,7 +209,7 @@ func (b *backupPass) readWhole(ctx context.Context) error {
 	}
 	before := b.asm.tally.counts.Entries
 	err := b.receive(ctx, b.inMergedView(names), false, func(m member) fate {
-		if slices.Contains(b.renamed, m.name) {
+		if b.isRenamed[m.name] {
 			return drop // written already, as opaque
 		}
 		return keep
@@ -213,12 +218,7 @@ func (b *backupPass) readWhole(ctx context.Context) error {
 		return err
 	}
 	b.flattened = b.asm.tally.counts.Entries - before
-	for _, name := range files {
-		if !b.asm.has(name) {
-			b.warnings = append(b.warnings, escape(name)+": it was gone before all of it was read")
-		}
-	}
-	return nil
+	return nil // what is missing readMissing finds
 }
 
 func (b *backupPass) inMergedView(names []string) Command {
@@ -229,9 +229,15 @@ func (b *backupPass) inMergedView(names []string) Command {
 }
 
 // readAgain reads once more what changed while it was read. What shrinks again
-// makes the backup partial.
+// makes the backup partial, and so does what shrank and is not to be had from the
+// upper dir alone.
 func (b *backupPass) readAgain(ctx context.Context) error {
 	b.said.warnings() // for the last line
+	for _, name := range b.said.shrunk {
+		if b.partial[name] || b.inRenamed(name) {
+			b.unread = append(b.unread, name)
+		}
+	}
 	b.again = b.withLinks(slices.Concat(b.said.changed, b.said.shrunk))
 	if len(b.again) == 0 {
 		return nil
@@ -240,20 +246,21 @@ func (b *backupPass) readAgain(ctx context.Context) error {
 	if err := b.reread(ctx, b.again); err != nil {
 		return err
 	}
-	b.shrunk = b.said.shrunk
+	b.said.warnings()
+	b.unread = append(b.unread, b.said.shrunk...)
 	return nil
 }
 
 // withLinks adds the other names of files that have several: tar makes a file
-// that it replaces anew, and the others would keep what it was.
+// that it replaces anew, and the others would keep what it was. It leaves out
+// what was read from the merged view.
 func (b *backupPass) withLinks(names []string) []string {
 	var out []string
 	for _, name := range names {
-		if b.partial[name] {
-			continue // its data was read from the merged view, just now
+		if !b.partial[name] && !b.inRenamed(name) {
+			out = append(out, name)
+			out = append(out, b.asm.links[name]...)
 		}
-		out = append(out, name)
-		out = append(out, b.asm.links[name]...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -263,10 +270,13 @@ func (b *backupPass) reread(ctx context.Context, names []string) error {
 	c := b.command(againScript)
 	c.Stdin = terminated(names)
 	return b.receive(ctx, c, false, func(m member) fate {
-		if m.xattrs.metacopy { // since just now; what there was is as good
-			return drop
+		if !m.xattrs.metacopy {
+			return keep
 		}
-		return keep
+		if !b.asm.has(m.name) { // the upper dir has only part of it since just now
+			b.unread = append(b.unread, m.name)
+		}
+		return drop
 	})
 }
 

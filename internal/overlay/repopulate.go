@@ -25,7 +25,8 @@ type Supply struct {
 type Repopulated struct {
 	There   int64    // files that were right already
 	Put     int64    // files that were fetched and verified
-	Missing []string // what is still not there, and why, a sentence each
+	Lost    int64    // files that are still not there
+	Missing []string // which, and why, a sentence each; at most MaxDifferences
 }
 
 // Repopulate puts the files back that a backup left out (Manifest.LeftOut), each
@@ -67,6 +68,7 @@ type populating struct {
 }
 
 func (p *populating) missing(f LeftOut, why string) {
+	p.report.Lost++
 	if len(p.report.Missing) < MaxDifferences {
 		p.report.Missing = append(p.report.Missing, f.Path+": "+why)
 	}

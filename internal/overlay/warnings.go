@@ -77,6 +77,10 @@ func (m *messages) named(line string) bool {
 		m.ended = status
 		return true
 	}
+	if _, what, ok := strings.Cut(line, ": Warning: "); ok && !strings.HasSuffix(what, ": No such file or directory") {
+		m.unknown++ // it could not be read, which --ignore-failed-read makes a warning
+		return false
+	}
 	if name, ok := strings.CutSuffix(line, ": file changed as we read it"); ok {
 		m.changed = append(m.changed, unescapeName(name))
 		return true

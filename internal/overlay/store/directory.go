@@ -26,7 +26,7 @@ const (
 	lockFile     = ".lock"
 	rebootFile   = "reboot.json"
 	verifiedFile = "verified.json"
-	maxManifest  = 4 << 20
+	maxManifest  = 32 << 20
 )
 
 // A directory is a store below one path.
