@@ -94,6 +94,17 @@ func (a *app) name(args []string) error {
 	return nil
 }
 
+// nameSome is name for commands that take no node unasked.
+func (a *app) nameSome(args []string) error {
+	if err := a.name(args); err != nil {
+		return err
+	}
+	if len(a.nodes) == 0 {
+		return fmt.Errorf("no node is named; write nodes, as x3000c0s[1-9]b0n0 or @group")
+	}
+	return nil
+}
+
 func unmanaged() *report.Error {
 	return &report.Error{
 		Kind: bmc.KindOverlay, Message: "its overlay is not managed: the site file gives it no ssh or no overlay.store",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/localremote"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
@@ -63,6 +64,9 @@ func (a *app) listBackups(ctx context.Context, args []string) error {
 	if stores == 0 && !a.json() {
 		fmt.Fprintln(a.out, "none of these nodes has a store; write overlay.store for those that shall be backed up")
 		return nil
+	}
+	if failed && len(all) == 0 && !a.json() {
+		return status(exitNodesFailed) // that there are none is not known
 	}
 	if err := a.showBackups(all); err != nil {
 		return err
@@ -120,13 +124,15 @@ func (a *app) showBackups(all []listed) error {
 			image = m.Volume.ID
 		}
 		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", m.Node, m.ID,
-			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, stateOf(m.Manifest), m.verifiedWhen(now))))
+			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, m.state(), m.verifiedWhen(now))))
 	}
 	return w.Flush()
 }
 
-func stateOf(m overlay.Manifest) string {
+func (m listed) state() string {
 	switch {
+	case m.Verified != nil && m.Verified.Damaged != "":
+		return "DAMAGED"
 	case m.Partial:
 		return "partial"
 	case m.Reliable() != nil:
@@ -136,8 +142,8 @@ func stateOf(m overlay.Manifest) string {
 }
 
 // verifiedWhen says how long ago. Every backup was read back when it was made.
-func (l listed) verifiedWhen(now time.Time) string {
-	switch v := l.Verified; {
+func (m listed) verifiedWhen(now time.Time) string {
+	switch v := m.Verified; {
 	case v == nil:
 		return "when made"
 	case v.Deep:
@@ -188,7 +194,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Read backups whole and compare them with what was written",
 		Long: `verify reads every backup of the nodes from their stores: the digest of each
 file, the archive to its two closing blocks, every member, and the lists of what
-was deleted. It changes nothing and asks no node. With --deep, as root, each is
+was deleted. It leaves a note of that in the store, and asks no node. With --deep, as root, each is
 restored into a scratch overlay below $TMPDIR as well and compared there.
 
 ` + exitHelp,
@@ -233,13 +239,9 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	if err != nil {
 		return "", "", err
 	}
-	note := make(map[string]overlay.Verified, len(list)) // of those that are still there
-	for _, m := range list {
-		if v, ok := noted[m.ID]; ok {
-			note[m.ID] = v
-		}
-	}
+	note := stillThere(noted, list)
 	var bytes int64
+	var errs []error
 	whole := 0
 	for i, m := range list {
 		switch {
@@ -248,30 +250,55 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 			continue
 		}
 		if err := verifyOne(ctx, st, n.Name, m.ID, deep); err != nil {
-			delete(note, m.ID)
-			return m.ID, "", errors.Join(err, st.SetVerified(ctx, n.Name, note))
+			errs = append(errs, err)
+			if bmc.KindOf(err) == bmc.KindOverlay && ctx.Err() == nil {
+				note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Damaged: err.Error()}
+			}
+			which = m.ID
+			continue
 		}
 		note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Deep: deep}
 		whole++
 		bytes += m.StoredBytes
 	}
-	if whole == 0 && id != "" {
+	if len(note) > 0 {
+		if err := st.SetVerified(ctx, n.Name, note); err != nil && len(errs) == 0 {
+			detail = "; no note of it could be left: " + err.Error() // a store may be read-only
+		}
+	}
+	switch {
+	case len(errs) > 0:
+		return which, "", errors.Join(errs...)
+	case whole == 0 && id != "" && id != site.RestoreLatest:
 		_, err := st.Get(ctx, n.Name, id)
 		return id, "", err
-	}
-	if whole == 0 {
+	case whole == 0:
 		return "", "no backups", nil
 	}
-	if err := st.SetVerified(ctx, n.Name, note); err != nil {
-		return "", "", err
+	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)) + detail, nil
+}
+
+// stillThere is the part of a note that speaks of backups that are there.
+func stillThere(noted map[string]overlay.Verified, list []overlay.Manifest) map[string]overlay.Verified {
+	note := make(map[string]overlay.Verified, len(list))
+	for _, m := range list {
+		if v, ok := noted[m.ID]; ok {
+			note[m.ID] = v
+		}
 	}
-	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)), nil
+	return note
 }
 
 func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool) error {
 	if !deep {
 		_, err := overlay.Verify(ctx, st, node, id)
 		return err
+	}
+	if os.Geteuid() != 0 {
+		return &bmc.Error{
+			Op: "restore backup " + node + "/" + id + " here", Kind: bmc.KindUnsupported,
+			Err: errors.New("only root can restore owners, devices and attributes"), Hint: "run it as root, or leave --deep out",
+		}
 	}
 	dir, err := os.MkdirTemp("", "livecd-sync-")
 	if err != nil {
@@ -393,7 +420,6 @@ type, mode, owner, size and times, and lists what differs:
 Nothing is read but names and times, and nothing is changed.
 
 ` + exitHelp,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.diff(c.Context(), args, from) },
 	}
 	diff.Flags().StringVar(&from, "from", site.RestoreLatest, "the ID of the backup to compare with")
@@ -411,7 +437,7 @@ type diffOutcome struct {
 func (a *app) diff(ctx context.Context, args []string, from string) error {
 	ctx, done := a.untilStop(ctx)
 	defer done()
-	if err := a.name(args); err != nil {
+	if err := a.nameSome(args); err != nil {
 		return err
 	}
 	t, err := a.open(ctx, nil)

@@ -44,8 +44,12 @@ A backup of another image than the one that runs is refused, unless
 A restore that was cut off is finished by running it again.
 
 ` + exitHelp,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.restore(c.Context(), args, method, req, yes) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("offline") && req.Dir == "" {
+				return errors.New("--offline names no directory; write the one that is to be an upper dir")
+			}
+			return a.restore(c.Context(), args, method, req, yes)
+		},
 	}
 	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID, or the file of an archive")
 	c.Flags().BoolVar(&req.OntoOtherImage, "onto-other-image", false,
@@ -61,7 +65,7 @@ A restore that was cut off is finished by running it again.
 }
 
 func (a *app) restore(ctx context.Context, args []string, method string, req overlay.RestoreRequest, yes bool) error {
-	if err := a.name(args); err != nil {
+	if err := a.nameSome(args); err != nil {
 		return err
 	}
 	if err := archiveOrBackup(&req); err != nil {

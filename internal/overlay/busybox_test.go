@@ -104,7 +104,7 @@ func TestBusyboxRoundTrip(t *testing.T) {
 	if unsaved.Files < 2 || unsaved.Bytes < 3_000_000 {
 		t.Errorf("unsaved: %+v", unsaved)
 	}
-	manifest, err = overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	manifest, err = overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	t.Logf("moved %d bytes, then %d of %d", first, manifest.MovedBytes, manifest.RawBytes)
 	if len(manifest.Warnings) > 0 || manifest.Base == "" {

@@ -65,7 +65,7 @@ func (b *backupPass) findBase(ctx context.Context) error {
 	}
 	if err != nil { // a base saves work, and is no condition
 		b.warnings = append(b.warnings, "no earlier backup could be built upon: "+err.Error())
-		return nil
+		return nil //nolint:nilerr // it is in the warnings
 	}
 	for _, m := range list {
 		if b.serves(m) {

@@ -49,11 +49,11 @@ func (r Running) Whole() error {
 	}
 	e := &bmc.Error{
 		Op: "rely on what the node holds", Kind: bmc.KindOverlay,
-		Err:  errors.New("a restore of backup " + r.Restoring.ID + " was cut off, so that the node holds part of it only"),
+		Err:  errors.New("a restore of backup " + r.Restoring.ID + " is under way or was cut off, so that the node holds part of it only"),
 		Hint: "finish it: livecd-sync restore --from " + r.Restoring.ID + " NODE; or restore another one",
 	}
 	if !ValidID(r.Restoring.ID) {
-		e.Err = errors.New("a restore of an archive was cut off, so that the node holds part of it only")
+		e.Err = errors.New("a restore of an archive is under way or was cut off, so that the node holds part of it only")
 		e.Hint = "finish it: restore the same file again; or restore a backup"
 	}
 	return e

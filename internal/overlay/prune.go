@@ -59,8 +59,12 @@ func Prune(ctx context.Context, store Store, node string, r Retention) ([]string
 // spare returns the IDs that may not be deleted.
 func spare(ctx context.Context, store Store, node string, list []Manifest) (map[string]bool, error) {
 	spared := make(map[string]bool)
+	noted, err := store.Verified(ctx, node)
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range list {
-		if m.Reliable() == nil {
+		if m.Reliable() == nil && noted[m.ID].Damaged == "" {
 			spared[m.ID] = true
 			break
 		}

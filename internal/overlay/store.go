@@ -43,11 +43,13 @@ type Store interface {
 	Verified(ctx context.Context, node string) (map[string]Verified, error)
 }
 
-// Verified tells of the last time that a backup was found whole after it was
-// made. A note of it is a help and proves nothing.
+// Verified tells of the last time that a backup was verified after it was made.
 type Verified struct {
 	At   time.Time `json:"at"`
 	Deep bool      `json:"deep"` // it was restored into a scratch overlay
+	// Damaged says what was found; "": it was whole. What was found damaged is no
+	// node's latest good backup.
+	Damaged string `json:"damaged,omitempty"`
 }
 
 // A Draft is a backup that is being written: nobody else sees it until it is
@@ -103,8 +105,12 @@ func Latest(ctx context.Context, store Store, node string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
+	noted, err := store.Verified(ctx, node)
+	if err != nil {
+		return Manifest{}, err
+	}
 	for _, m := range list {
-		if m.Reliable() == nil {
+		if m.Reliable() == nil && noted[m.ID].Damaged == "" {
 			return m, nil
 		}
 	}

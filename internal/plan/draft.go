@@ -200,6 +200,9 @@ func (d *draft) saveFirst(because string) bool {
 		d.block(bmc.KindOverlay, fmt.Errorf("a restore of backup %s onto it was cut off, so that a backup of it now would hold part of it only", h.Restoring),
 			fmt.Sprintf("finish it with `livecd-sync restore %s`, or give the overlay up with --accept-data-loss=%s", restoreAgain(d.node.Name, h.Restoring), d.node.Name))
 	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil:
+		if len(d.node.Overlay.Exclude) > 0 {
+			d.note("what overlay.exclude leaves out (%s) is in no backup: it is lost, unless overlay.repopulate names where to get it", strings.Join(d.node.Overlay.Exclude, ", "))
+		}
 		d.step(BackupOverlay{Purpose: ForReset, Store: d.node.Overlay.Store, MayFail: d.accept},
 			because+", and its overlay ends with it")
 		return true

@@ -69,6 +69,7 @@ func (o *objects) acquire(ctx context.Context, node string) (*lock, error) {
 // take tries a few times: a lock may be freed, or taken over, between two looks.
 func (l *lock) take(ctx context.Context, node string) error {
 	const tries = 4
+	var last error
 	for range tries {
 		l.renewed = bmc.SystemClock{}.Now()
 		err := l.store.claim(ctx, l.name, l.mine)
@@ -78,9 +79,15 @@ func (l *lock) take(ctx context.Context, node string) error {
 		if err == nil {
 			return l.verify(ctx, node)
 		}
-		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		// A missing known_hosts file does not exist either, and is no lock.
+		_, told := errors.AsType[*bmc.Error](err)
+		if told || !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		last = err
+	}
+	if errors.Is(last, fs.ErrNotExist) {
+		return last
 	}
 	return l.busy(node, nil, l.store.expiry)
 }
