@@ -117,14 +117,14 @@ func (a *app) showBackups(all []listed) error {
 	}
 	now := a.clock.Now()
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tMEMBERS\tIMAGE\tWHY\tSTATE\tVERIFIED")
+	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tIMAGE\tWHY\tSTATE\tVERIFIED")
 	for _, m := range all {
 		image := m.Image
 		if image == "" {
 			image = m.Volume.ID
 		}
-		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", m.Node, m.ID,
-			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), m.Counts.Entries, image, m.Purpose, m.state(), m.verifiedWhen(now))))
+		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Node, m.ID,
+			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), image, m.Purpose, m.state(), m.verifiedWhen(now))))
 	}
 	return w.Flush()
 }

@@ -166,17 +166,14 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, p
 	if err != nil {
 		return m, err
 	}
-	if err := c.prune(ctx, st, n); err != nil {
-		// The backup is as good as it is.
+	gone, err := overlay.Prune(ctx, st, n.Name, c.retention(n))
+	if len(gone) > 0 {
+		m.Warnings = append(m.Warnings, "removed, as overlay.keep says: "+strings.Join(gone, ", "))
+	}
+	if err != nil { // the backup is as good as it is
 		m.Warnings = append(m.Warnings, "older backups could not be removed: "+err.Error())
 	}
 	return m, nil
-}
-
-// prune keeps the node's newest backups, and the one that the site file names.
-func (c *nodes) prune(ctx context.Context, st overlay.Store, n site.Node) error {
-	_, err := overlay.Prune(ctx, st, n.Name, c.retention(n))
-	return err
 }
 
 // retention is what the site file says of a node's backups. The one that it

@@ -129,6 +129,12 @@ func (r *restoration) compareAnswers(ctx context.Context, q inquiry, from io.Rea
 	return nil
 }
 
+// lacks notes a difference that leaves the node without what was restored.
+func (r *restoration) lacks(m member, format string, args ...any) {
+	r.lacking++
+	r.differ(m, format, args...)
+}
+
 func (r *restoration) differ(m member, format string, args ...any) {
 	r.unlike++
 	if len(r.report.Differences) < MaxDifferences-1 {
@@ -150,11 +156,11 @@ func (r *restoration) names() inquiry {
 		there := next.name == m.name
 		switch {
 		case there && m.whiteout && !r.unmounted:
-			r.differ(m, "is there, and was deleted")
+			r.lacks(m, "is there, and was deleted")
 		case there:
 			r.compareMember(m, next, first)
 		case !m.whiteout || r.unmounted:
-			r.differ(m, "is missing")
+			r.lacks(m, "is missing")
 		}
 		if there {
 			next = nil
@@ -251,7 +257,7 @@ func (r *restoration) compareMember(m member, f *found, first map[string]string)
 	kind := m.fileType()
 	switch {
 	case f.mode&modeType != kind:
-		r.differ(m, "is of type %#o, not %#o", f.mode&modeType, kind)
+		r.lacks(m, "is of type %#o, not %#o", f.mode&modeType, kind)
 	case m.kind != typeSymlink && uint32(f.mode&0o7777) != m.mode:
 		r.differ(m, "has mode %#o, not %#o", f.mode&0o7777, m.mode)
 	case f.uid != m.uid || f.gid != m.gid:

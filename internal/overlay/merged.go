@@ -2,7 +2,10 @@ package overlay
 
 import (
 	"context"
+	"fmt"
 	"io"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // throughMerged restores through the merged view of the running system.
@@ -12,9 +15,19 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 		return c
 	}
 	r.noteCutOff()
-	for _, step := range []func(context.Context) error{r.begin, r.clear, r.extractMerged, r.compare} {
-		if err := step(ctx); err != nil {
-			return err
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	// A program may have removed what was just restored: it is put back once.
+	for range 2 {
+		r.report.Differences, r.unlike, r.lacking, r.extracted = nil, 0, 0, nil
+		for _, step := range []func(context.Context) error{r.clear, r.extractMerged, r.compare} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+		if r.lacking == 0 {
+			break
 		}
 	}
 	if r.extracted != nil {
@@ -24,7 +37,20 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 		return err
 	}
 	r.findHolders(ctx)
-	return nil
+	return r.complete()
+}
+
+// complete is an error when the node has not all that was restored, after the
+// second time: something on it is in the way.
+func (r *restoration) complete() error {
+	if r.lacking == 0 {
+		return nil
+	}
+	return &bmc.Error{
+		Op: restoreOp, Kind: bmc.KindOverlay,
+		Err:  fmt.Errorf("all but %d names are as in the backup; of the differences the first is: %s", r.lacking, r.report.Differences[0]),
+		Hint: "look what removes or covers them, a program or a mount, then restore again; the backup is untouched",
+	}
 }
 
 // clear makes way: what was deleted goes, and what would be in the way of

@@ -198,6 +198,7 @@ type restoration struct {
 
 	report    RestoreReport
 	unlike    int // differences found
+	lacking   int // those among them that are of more than times, owners and contents
 	extracted error
 }
 
