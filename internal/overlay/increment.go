@@ -276,6 +276,9 @@ func (b *backupPass) plan(ctx context.Context) error {
 		return nil
 	}
 	rate, err := b.rate(ctx)
+	if failed, ok := errors.AsType[*streamError](err); ok && exitStatus(failed.ran) != 0 {
+		return nil // a node without /dev/zero is no reason to have no backup
+	}
 	if err != nil {
 		return b.explain(ctx, err)
 	}

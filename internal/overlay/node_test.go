@@ -35,6 +35,9 @@ func (l *link) Run(ctx context.Context, c overlay.Command) error {
 		_, err := io.WriteString(c.Stdout, "1048576\t.\n")
 		return err
 	case "speed":
+		if l.pause == 0 {
+			return &overlay.ExitError{Status: 1, Stderr: "head: cannot open '/dev/zero'"}
+		}
 		for range 8 {
 			if _, err := c.Stdout.Write(make([]byte, 1<<20)); err != nil {
 				return err
@@ -64,7 +67,7 @@ func TestWhoCompresses(t *testing.T) {
 	for _, test := range []struct {
 		pause time.Duration
 		want  string
-	}{{8 * time.Millisecond, "zstd"}, {time.Second, "zstd"}, {time.Millisecond, ""}} {
+	}{{0, "zstd"}, {8 * time.Millisecond, "zstd"}, {time.Second, "zstd"}, {time.Millisecond, ""}} {
 		l := &link{t: t, pause: test.pause, packed: pack(t, 3000), clock: time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)}
 		req := request(overlay.PurposeReset)
 		req.Now = func() time.Time { return l.clock }
