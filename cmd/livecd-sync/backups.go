@@ -224,8 +224,8 @@ func (a *app) verify(ctx context.Context, args []string, id string, deep bool) e
 	})
 }
 
-// verify verifies the node's backups, or the one that id names, up to the first
-// that is damaged.
+// verify verifies the node's backups, or the one that id names. which is the last
+// that something is wrong with.
 func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (which, detail string, err error) {
 	st, err := c.store(n)
 	if err != nil {
@@ -239,43 +239,74 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	if err != nil {
 		return "", "", err
 	}
-	note := stillThere(noted, list)
-	var bytes int64
-	var errs []error
-	whole := 0
+	v := verifying{nodes: c, node: n, note: stillThere(noted, list)}
 	for i, m := range list {
-		switch {
-		case id == "", id == m.ID, id == site.RestoreLatest && i == 0:
-		default:
-			continue
+		if id == "" || id == m.ID || id == site.RestoreLatest && i == 0 {
+			v.one(ctx, st, m, deep)
 		}
-		if err := verifyOne(ctx, st, n.Name, m.ID, deep); err != nil {
-			errs = append(errs, err)
-			if bmc.KindOf(err) == bmc.KindOverlay && ctx.Err() == nil {
-				note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Damaged: err.Error()}
-			}
-			which = m.ID
-			continue
-		}
-		note[m.ID] = overlay.Verified{At: c.clock.Now().UTC(), Deep: deep}
-		whole++
-		bytes += m.StoredBytes
 	}
-	if len(note) > 0 {
-		if err := st.SetVerified(ctx, n.Name, note); err != nil && len(errs) == 0 {
-			detail = "; no note of it could be left: " + err.Error() // a store may be read-only
-		}
+	if len(v.note) > 0 {
+		v.unnoted = st.SetVerified(ctx, n.Name, v.note)
 	}
 	switch {
-	case len(errs) > 0:
-		return which, "", errors.Join(errs...)
-	case whole == 0 && id != "" && id != site.RestoreLatest:
+	case len(v.errs) > 0:
+		return v.worst, "", errors.Join(v.errs...)
+	case v.whole == 0 && id != "" && id != site.RestoreLatest:
 		_, err := st.Get(ctx, n.Name, id)
 		return id, "", err
-	case whole == 0:
+	case v.whole == 0:
 		return "", "no backups", nil
 	}
-	return "", fmt.Sprintf("%s whole, %s read", count(whole, "backup"), size(bytes)) + detail, nil
+	return "", v.String(), nil
+}
+
+// verifying is what came of a node's backups so far.
+type verifying struct {
+	nodes       *nodes
+	node        site.Node
+	note        map[string]overlay.Verified
+	whole       int
+	bytes       int64
+	digestsOnly bool
+	worst       string // the last backup with an error
+	errs        []error
+	unnoted     error // why no note was left; a store may be read-only
+}
+
+func (v *verifying) one(ctx context.Context, st overlay.Store, m overlay.Manifest, deep bool) {
+	err := verifyOne(ctx, st, v.node.Name, m.ID, deep)
+	now := v.nodes.clock.Now().UTC()
+	switch {
+	case err != nil:
+		v.errs, v.worst = append(v.errs, err), m.ID
+		if errors.Is(err, overlay.ErrDamaged) {
+			v.note[m.ID] = overlay.Verified{At: now, Damaged: err.Error()}
+		}
+		return
+	case v.nodes.canRead(v.node, m):
+		v.note[m.ID] = overlay.Verified{At: now, Deep: deep}
+	default:
+		v.digestsOnly = true
+	}
+	v.whole++
+	v.bytes += m.StoredBytes
+}
+
+func (v *verifying) String() string {
+	s := fmt.Sprintf("%s whole, %s read", count(v.whole, "backup"), size(v.bytes))
+	if v.digestsOnly {
+		s += "; of encrypted ones the digests alone, for stores." + v.node.Overlay.Store + ".age names no identity"
+	}
+	if v.unnoted != nil {
+		s += "; no note of it could be left: " + v.unnoted.Error()
+	}
+	return s
+}
+
+// canRead reports whether a backup is not encrypted, or its store has a key.
+func (c *nodes) canRead(n site.Node, m overlay.Manifest) bool {
+	key := c.site.Stores[n.Overlay.Store].Age
+	return m.Age == nil || key != nil && !key.Identity.IsZero()
 }
 
 // stillThere is the part of a note that speaks of backups that are there.

@@ -143,10 +143,14 @@ func readError(ctx context.Context, m Manifest, err error) error {
 	return damaged(m, err)
 }
 
+// ErrDamaged is wrapped by what says that a backup is not what was written, and
+// not by what says that it could not be looked at.
+var ErrDamaged = errors.New("the backup is damaged")
+
 func damaged(m Manifest, err error) error {
 	return &bmc.Error{
 		Op: "check backup " + m.Node + "/" + m.ID, Kind: bmc.KindOverlay,
-		Err:  fmt.Errorf("the backup is damaged: %w", err),
+		Err:  fmt.Errorf("%w: %w", ErrDamaged, err),
 		Hint: "use another one (livecd-sync backups list -w " + m.Node + ") and have the store's disk looked at",
 	}
 }

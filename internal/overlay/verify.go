@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 )
 
@@ -89,6 +90,9 @@ func verifySums(ctx context.Context, store Store, m Manifest) error {
 
 func storedDigest(ctx context.Context, store Store, m Manifest, name string) (string, error) {
 	f, err := store.Open(ctx, m.Node, m.ID, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", damaged(m, fmt.Errorf("%s is missing", name))
+	}
 	if err != nil {
 		return "", err
 	}
