@@ -121,7 +121,8 @@ func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.Ove
 	if err != nil {
 		return plan.OverlayFacts{Err: err}
 	}
-	var f plan.OverlayFacts
+	age := c.site.Stores[n.Overlay.Store].Age
+	f := plan.OverlayFacts{NoKey: age != nil && age.Identity.IsZero()}
 	switch m, err := overlay.Latest(ctx, st, n.Name); {
 	case err == nil:
 		f.Latest = &plan.Backup{ID: m.ID, At: m.CreatedAt, BootID: m.BootID, Image: m.Image, Purpose: plan.Purpose(m.Purpose)}

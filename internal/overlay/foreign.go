@@ -211,10 +211,12 @@ func (f *foreignArchive) scan(ctx context.Context, visit visitor) error {
 			return err
 		}
 	}
-	if f.raw != "" && f.raw != raw.sum() {
+	switch sum := raw.sum(); {
+	case f.raw == "": // the first time, when nobody else reads
+		f.raw, f.bytes = sum, raw.n
+	case f.raw != sum:
 		return f.failed(errors.New("it was changed while it was being restored"), "restore it again")
 	}
-	f.raw, f.bytes = raw.sum(), raw.n
 	return nil
 }
 

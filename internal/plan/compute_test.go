@@ -146,7 +146,7 @@ func TestNothingIsEndedUnsaved(t *testing.T) {
 	values := map[string][]string{
 		"wants": {"image", "none", "-"}, "reset": {"needed", "never"}, "power": {"On", "Off", "PoweringOff", "PoweringOn", ""},
 		"drive": {"empty", "wanted", "other", "stale", "unnamed", "disabled"}, "armed": {"yes", "no"}, "phase": {"post", "os", "?"},
-		"host": {"-", "silent", "disk", "live wanted", "live other", "live ?"}, "store": {"-", "empty", "kept", "broken", "saved", "owed"},
+		"host": {"-", "silent", "disk", "live wanted", "live other", "live ?"}, "store": {"-", "empty", "kept", "broken", "sealed", "saved", "owed"},
 	}
 	walk(values, func(r row) {
 		np := one(r, false)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -319,6 +320,11 @@ func (d *draft) restoreAfterBoot() {
 	case d.facts.Overlay.Err != nil:
 		d.block(bmc.KindOverlay, fmt.Errorf("its backups cannot be read, so none could be restored after the boot: %w", d.facts.Overlay.Err),
 			orHint(d.facts.Overlay.Err, "mend the store")+"; or boot it without, with --accept-data-loss="+d.node.Name)
+	case d.facts.Overlay.NoKey && d.accept:
+		d.note("no backup will be restored: its store encrypts, and there is no key to it")
+	case d.facts.Overlay.NoKey:
+		d.block(bmc.KindOverlay, errors.New("its store encrypts, and the site file has no key to it, so nothing could be restored after the boot"),
+			fmt.Sprintf("write stores.%s.age.identity, or overlay.restore: none; or boot it without, with --accept-data-loss=%s", d.node.Overlay.Store, d.node.Name))
 	case want != "" && want != site.RestoreLatest:
 		d.step(RestoreOverlay{From: want}, "overlay.restore names it")
 	case d.backsUp():

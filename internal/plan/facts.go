@@ -75,7 +75,9 @@ type ImageFacts struct {
 
 // OverlayFacts is what the node's store holds for it.
 type OverlayFacts struct {
-	Err    error
+	Err error
+	// NoKey: the store encrypts, and the site file has no key to read it with.
+	NoKey  bool
 	Latest *Backup // the newest good backup, or nil
 	// Reboot is what a run wrote down before it ended the running image and has
 	// not yet finished; nil when nothing is left over.

@@ -127,6 +127,8 @@ func (r row) overlay() OverlayFacts {
 	switch r.store {
 	case "kept":
 		return OverlayFacts{Latest: kept}
+	case "sealed":
+		return OverlayFacts{Latest: kept, NoKey: true}
 	case "broken":
 		return OverlayFacts{Err: errors.New("permission denied")}
 	case "saved", "owed":
