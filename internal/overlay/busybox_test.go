@@ -16,6 +16,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/nodeside"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // gnu runs a script with the programs of the machine that the test runs on, for
@@ -41,10 +42,10 @@ func newBusyboxMachine(t *testing.T) *machine {
 	m := newMachine(t)
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	if _, err := nodeside.Program("x86_64"); err != nil {
-		unable(t, err.Error()+": "+bmc.HintOf(err))
+		testenv.Unable(t, err.Error()+": "+bmc.HintOf(err))
 	}
 	list, err := exec.CommandContext(t.Context(), busybox, "--list").Output()
 	must(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/localremote"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // scratchDir is a directory that an upper dir may lie in.
@@ -17,7 +18,7 @@ func scratchDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-		unable(t, "no tmpfs can be mounted: "+err.Error())
+		testenv.Unable(t, "no tmpfs can be mounted: "+err.Error())
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	return dir

@@ -18,6 +18,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // scripted is a Remote that answers the probe of a live system and leaves the
@@ -199,11 +200,11 @@ func TestFlippedBits(t *testing.T) {
 func mountTmpfs(t *testing.T, options string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		unable(t, "a file system of a given size needs root")
+		testenv.Unable(t, "a file system of a given size needs root")
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		unable(t, "mount is refused: "+err.Error())
+		testenv.Unable(t, "mount is refused: "+err.Error())
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
 	return dir

@@ -19,6 +19,7 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // fractions are what most archives lose of times.
@@ -69,7 +70,7 @@ func TestForeign(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := exec.LookPath(test.program); err != nil {
-				unable(t, err.Error())
+				testenv.Unable(t, err.Error())
 			}
 			file := filepath.Join(t.TempDir(), "overlay.tar")
 			n.t = t

@@ -9,6 +9,7 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // viewAt describes what view does, of another merged view.
@@ -25,14 +26,14 @@ func viewAt(t testing.TB, root string) map[string]string {
 func needsExt4(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	out, err := exec.Command("losetup", "-f").CombinedOutput()
 	if err != nil {
-		unable(t, fmt.Sprintf("no loop device: %v %s", err, out))
+		testenv.Unable(t, fmt.Sprintf("no loop device: %v %s", err, out))
 	}
 	if _, err := os.Stat(strings.TrimSpace(string(out))); err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 }
 

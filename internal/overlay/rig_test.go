@@ -26,6 +26,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // A machine is the image of a live system and the keys to it. It is booted any
@@ -36,20 +37,11 @@ type machine struct {
 	boots  int
 }
 
-// unable skips a test that cannot be run here; under CI that is a failure.
-func unable(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // newMachine makes a machine, or skips the test and says why. Under CI it is an
 // error not to be able to.
 func newMachine(t testing.TB) *machine {
 	t.Helper()
-	unable := func(why string) { unable(t, why) }
+	unable := func(why string) { testenv.Unable(t, why) }
 	if os.Geteuid() != 0 {
 		unable("a real overlay mount needs root")
 	}

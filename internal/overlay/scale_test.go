@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // TestManySmallFiles takes 200,000 files there and back.
@@ -79,7 +80,7 @@ func TestNoRoom(t *testing.T) {
 	m := newMachine(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	n := m.boot(t, "")

@@ -35,6 +35,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // The reader.
@@ -601,15 +602,6 @@ func unescape(t *testing.T, s string) string {
 
 // The nodes.
 
-// unable skips a test that cannot be run here; under CI that is a failure.
-func unable(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // An image is what nodes boot, any number of times.
 type image struct {
 	dir   string
@@ -629,19 +621,19 @@ exit "$(cat /run/status)"
 func newImage(t *testing.T) *image {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		unable(t, "a real overlay mount needs root")
+		testenv.Unable(t, "a real overlay mount needs root")
 	}
 	for _, program := range []string{"unshare", "nsenter", "chroot", "setfattr", "setfacl", "setcap", "zstd", "sha256sum"} {
 		if _, err := exec.LookPath(program); err != nil {
-			unable(t, err.Error())
+			testenv.Unable(t, err.Error())
 		}
 	}
 	realTar, err := exec.LookPath("tar")
 	if err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	if out, err := exec.Command("unshare", "-m", "-p", "-f", "true").CombinedOutput(); err != nil {
-		unable(t, fmt.Sprintf("namespaces are refused: %s", out))
+		testenv.Unable(t, fmt.Sprintf("namespaces are refused: %s", out))
 	}
 	img := &image{dir: t.TempDir()}
 	must(t, os.Chmod(img.dir, 0o755))

@@ -13,16 +13,8 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/nodeside"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
-
-// unable skips a test that cannot be run here; under CI that is a failure.
-func unable(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -36,7 +28,7 @@ func machine(t *testing.T) string {
 	t.Helper()
 	m := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	if _, err := nodeside.Program(m); err != nil {
-		unable(t, err.Error()+": "+bmc.HintOf(err))
+		testenv.Unable(t, err.Error()+": "+bmc.HintOf(err))
 	}
 	return m
 }
@@ -46,7 +38,7 @@ func applets(t *testing.T, names ...string) (dir, busybox string) {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	dir = t.TempDir()
 	for _, name := range names {
@@ -68,7 +60,7 @@ func call(t *testing.T, c nodeside.Call, before string) answer {
 	words := append([]string{busybox, "sh", "-c", c.Script, "livecd-sync"}, c.Args...)
 	if before != "" {
 		if os.Geteuid() != 0 {
-			unable(t, "mounts need root")
+			testenv.Unable(t, "mounts need root")
 		}
 		words = append([]string{"unshare", "-m", "--propagation", "private", "/bin/sh", "-c", before + "\nPATH=" + path + ` exec "$@"`, "sh"}, words...)
 	}
@@ -207,7 +199,7 @@ func TestReproducible(t *testing.T) {
 		was, err := os.ReadFile(filepath.Join("bin", nodeside.FileName(arch)))
 		must(t, err)
 		if !bytes.Equal(was, again) {
-			unable(t, "the program in bin is not what the source makes: run make build")
+			testenv.Unable(t, "the program in bin is not what the source makes: run make build")
 		}
 	}
 	program, err := nodeside.Program(m)

@@ -31,6 +31,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/sshremote"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,13 +98,13 @@ func (s *server) run(t *testing.T, shadow string) {
 	}
 	if shadow != "" {
 		if os.Geteuid() != 0 {
-			unable(t, "another /etc/shadow needs root")
+			testenv.Unable(t, "another /etc/shadow needs root")
 		}
 		must(t, os.WriteFile(s.path("shadow"), []byte(shadow+"\nsshd:*:19000:0:99999:7:::\n"), 0o600))
 		args = append(args, s.path("shadow"))
 	}
 	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	cmd := exec.Command(name, args...)
 	stderr, err := cmd.StderrPipe()
@@ -128,15 +129,7 @@ func (s *server) run(t *testing.T, shadow string) {
 		said = append(said, lines.Text())
 	}
 	close(drained)
-	unable(t, "sshd did not start: "+strings.Join(said, "\n"))
-}
-
-func unable(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
+	testenv.Unable(t, "sshd did not start: "+strings.Join(said, "\n"))
 }
 
 func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
@@ -369,7 +362,7 @@ func serveAgent(t *testing.T, key crypto.PrivateKey) string {
 func TestPassword(t *testing.T) {
 	hash, err := exec.Command("openssl", "passwd", "-6", "secret").Output()
 	if err != nil {
-		unable(t, "openssl passwd: "+err.Error())
+		testenv.Unable(t, "openssl passwd: "+err.Error())
 	}
 	line := "root:" + strings.TrimSpace(string(hash))
 	s := start(t, line+":19000:0:99999:7:::")

@@ -28,6 +28,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store/storetest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // A server is a real sshd on a loopback port with its real sftp-server.
@@ -79,14 +80,14 @@ func sftpServer(t *testing.T) string {
 			return name
 		}
 	}
-	unable(t, "there is no sftp-server")
+	testenv.Unable(t, "there is no sftp-server")
 	return ""
 }
 
 func (s *server) run(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
-		unable(t, err.Error())
+		testenv.Unable(t, err.Error())
 	}
 	cmd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", s.path("config"))
 	if os.Geteuid() == 0 { // sshd then wants its directory below /run
@@ -115,7 +116,7 @@ func (s *server) run(t *testing.T) {
 		said = append(said, lines.Text())
 	}
 	close(drained)
-	unable(t, "sshd did not start: "+strings.Join(said, "\n"))
+	testenv.Unable(t, "sshd did not start: "+strings.Join(said, "\n"))
 }
 
 func (s *server) path(name string) string { return filepath.Join(s.dir, name) }

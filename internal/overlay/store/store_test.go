@@ -47,15 +47,6 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// unable skips a test that cannot be run here; under CI that is a failure.
-func unable(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // opened is a store that the test closes.
 func opened(t *testing.T, s site.Store, c store.Config) store.Store {
 	t.Helper()

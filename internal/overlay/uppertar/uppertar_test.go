@@ -14,22 +14,20 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // needRoot skips a test that needs root and the programs given, and says why;
 // under CI that is a failure.
 func needRoot(t testing.TB, programs ...string) {
 	t.Helper()
-	unable := t.Skip
-	if os.Getenv("CI") != "" {
-		unable = t.Fatal
-	}
 	if os.Geteuid() != 0 {
-		unable("owners, devices and trusted.* need root")
+		testenv.Unable(t, "owners, devices and trusted.* need root")
 	}
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			unable(err)
+			testenv.Unable(t, err.Error())
 		}
 	}
 }
