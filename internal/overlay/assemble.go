@@ -131,17 +131,7 @@ func sealed(head []byte) []byte {
 	}
 	records = append(records, "41 SCHILY.xattr.trusted.overlay.opaque=y\n"...)
 	copy(extended[124:136], fmt.Sprintf("%011o\x00", len(records)))
-	checksum(extended)
+	setChecksum(extended)
 	padding := (blockBytes - len(records)%blockBytes) % blockBytes
 	return slices.Concat(extended, records, zeroRecord[:padding], own)
-}
-
-// checksum writes a header's checksum.
-func checksum(block []byte) {
-	copy(block[148:156], "        ")
-	sum := 0
-	for _, c := range block {
-		sum += int(c)
-	}
-	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 }

@@ -21,12 +21,8 @@ import (
 // tar reaches deeper ones step by step, stat does not.
 const maxName = 4095
 
-var (
-	//go:embed scripts/xattrs.sh
-	xattrsScript string
-	//go:embed scripts/digests.sh
-	digestsScript string
-)
+//go:embed scripts/xattrs.sh
+var xattrsScript string
 
 // An inquiry asks the node about members, and compares its answers, which come
 // in the same order and lack what is not there.
@@ -386,7 +382,7 @@ func (r *restoration) contents() inquiry {
 		return nil
 	}
 	return inquiry{
-		tool: "sha256sum --zero --version", without: "contents were", script: digestsScript,
+		tool: "sha256sum --zero --version", without: "contents were", script: digestScript,
 		about:   func(_ *archive, m member) bool { return m.hasData() && !m.whiteout },
 		compare: compare,
 	}

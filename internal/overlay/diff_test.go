@@ -182,9 +182,18 @@ func TestPruneSpares(t *testing.T) {
 			t.Errorf("keeping %s: %v go, want %v", name, got, want)
 		}
 	}
+	// One that was found damaged is nobody's last good backup.
+	must(t, s.SetVerified(t.Context(), "n1", map[string]overlay.Verified{ids[2]: {At: now, Damaged: "a flipped bit"}}))
+	must(t, s.ClearReboot(t.Context(), "n1"))
+	doomed, err := overlay.Prunable(t.Context(), s, "n1", overlay.Retention{Keep: 1, Now: now})
+	must(t, err)
+	latest, err := overlay.Latest(t.Context(), s, "n1")
+	if len(doomed) != 4 || doomed[1].ID != ids[2] || latest.ID != ids[1] || err != nil {
+		t.Errorf("%d go, the latest is %s: %v", len(doomed), latest.ID, err)
+	}
 	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1, Now: now})
 	must(t, err)
-	if left, err := s.List(t.Context(), "n1"); err != nil || len(gone) != 3 || len(left) != 3 {
+	if left, err := s.List(t.Context(), "n1"); err != nil || len(gone) != 4 || len(left) != 2 {
 		t.Errorf("%v went, %d are left: %v", gone, len(left), err)
 	}
 }

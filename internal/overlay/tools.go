@@ -83,7 +83,7 @@ func programArgs(c Command) (args []string, ok bool) {
 func bodyArgs(verb string, before, body []string) (args []string, ok bool) {
 	inner, ok := map[string]string{
 		clearScript: "clear", extractScript: "extract", unpackScript: "unpack", listScript: "list", xattrsScript: "xattrs",
-		digestScript: "digest", digestsScript: "digest", wholeScript: "whole", putScript: "put",
+		digestScript: "digest", wholeScript: "whole", putScript: "put",
 	}[body[0]]
 	return slices.Concat([]string{verb}, before, []string{inner}, body[1:]), ok
 }

@@ -275,15 +275,7 @@ func (d *directory) SetReboot(_ context.Context, node string, r overlay.Reboot) 
 
 // Reboot returns what SetReboot noted.
 func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool, error) {
-	var r overlay.Reboot
-	noted, err := d.note(node, rebootFile, &r)
-	if err != nil || !noted {
-		return overlay.Reboot{}, false, err
-	}
-	if err := checkReboot(r, node); err != nil {
-		return r, false, err
-	}
-	return r, true, nil
+	return readReboot(node, func(into any) (bool, error) { return d.note(node, rebootFile, into) })
 }
 
 // SetVerified notes when backups were verified.
@@ -333,6 +325,19 @@ func (d *directory) note(node, name string, into any) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// readReboot reads a reboot note by the means of a kind of store.
+func readReboot(node string, note func(into any) (bool, error)) (overlay.Reboot, bool, error) {
+	var r overlay.Reboot
+	noted, err := note(&r)
+	if err != nil || !noted {
+		return overlay.Reboot{}, false, err
+	}
+	if err := checkReboot(r, node); err != nil {
+		return r, false, err
+	}
+	return r, true, nil
 }
 
 func checkReboot(r overlay.Reboot, node string) error {

@@ -180,15 +180,7 @@ func (o *objects) SetReboot(ctx context.Context, node string, r overlay.Reboot) 
 
 // Reboot returns what SetReboot noted.
 func (o *objects) Reboot(ctx context.Context, node string) (overlay.Reboot, bool, error) {
-	var r overlay.Reboot
-	noted, err := o.note(ctx, node, rebootFile, &r)
-	if err != nil || !noted {
-		return overlay.Reboot{}, false, err
-	}
-	if err := checkReboot(r, node); err != nil {
-		return r, false, err
-	}
-	return r, true, nil
+	return readReboot(node, func(into any) (bool, error) { return o.note(ctx, node, rebootFile, into) })
 }
 
 // SetVerified notes when backups were verified.
