@@ -70,14 +70,14 @@ func TestRenamedSince(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	n := m.boot(t, "")
 	n.run(`cd /lab && mkdir -p app/deep/er app.new/deep/er top/v1 top/v2 few && for d in app app.new top/v1 top/v2; do
-	mkdir -p $d/deep/er && echo "this is $d....." | head -c 12 >$d/bin && echo "this is $d....." | head -c 12 >$d/deep/er/f; ln $d/bin $d/linked; done
+	mkdir -p $d/deep/er && echo $d | md5sum >$d/bin && echo $d/f | md5sum >$d/deep/er/f; ln $d/bin $d/linked; done
 echo one >few/a && echo two >few/b && find . -exec touch -h -d 2001-01-01 {} +`)
 	later()
 	base, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	later()
 	n.run(`cd /lab && mv app app.old && mv app.new app && mv top/v1 v && mv top/v2 top/v1 && mv v top/v2
-mv few/a few/c && mv few/b few/a && mv few/c few/b && find . -exec touch -h -d 2001-01-01 {} +`)
+mv few/a few/c && mv few/b few/a && mv few/c few/b`) // no touch: it would move every ctime
 	last, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
 	must(t, err)
 	t.Logf("base %q, copied %d, warnings %q", last.Base, last.Copied, last.Warnings)
