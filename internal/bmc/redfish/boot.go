@@ -34,8 +34,8 @@ func (c *Client) settingsOf(sys found[systemDoc]) (string, error) {
 
 // bootOf reads the override from where it is written.
 func (c *Client) bootOf(ctx context.Context, t *tree, sys found[systemDoc]) (bmc.BootOverride, error) {
-	if t.settings != "" {
-		future, err := c.readSystem(ctx, t.settings)
+	if t.Settings != "" {
+		future, err := c.readSystem(ctx, t.Settings)
 		if err != nil {
 			return bmc.BootOverride{}, err
 		}
@@ -76,11 +76,11 @@ func (c *Client) SetBootOnce(ctx context.Context) error {
 	if err := c.known(ctx); err != nil {
 		return err
 	}
-	if c.tree.profile.Boot == bootOEM {
+	if c.tree.Profile.Boot == bootOEM {
 		return c.armMedium(ctx, op)
 	}
 	if !c.bootRead {
-		sys, err := c.readSystem(ctx, c.tree.system)
+		sys, err := c.readSystem(ctx, c.tree.System)
 		if err != nil {
 			return err
 		}
@@ -92,9 +92,9 @@ func (c *Client) SetBootOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	uri := c.tree.system
-	if c.tree.settings != "" {
-		uri = c.tree.settings
+	uri := c.tree.System
+	if c.tree.Settings != "" {
+		uri = c.tree.Settings
 	}
 	a, err := c.patchBoot(ctx, op, uri, boot)
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *Client) patchBoot(ctx context.Context, op, uri string, boot map[string]
 	for _, m := range r.messages {
 		_, has := boot[mode]
 		switch {
-		case m.name() == "OperationSupportedInFutureStateURI" && uri == c.tree.system:
+		case m.name() == "OperationSupportedInFutureStateURI" && uri == c.tree.System:
 			return c.patchFuture(ctx, op, boot, err)
 		case !m.names(mode):
 			continue
@@ -135,7 +135,7 @@ func (c *Client) patchBoot(ctx context.Context, op, uri string, boot map[string]
 // patchFuture follows AMI's word that the override belongs into the settings
 // object (vendors.md 2.6).
 func (c *Client) patchFuture(ctx context.Context, op string, boot map[string]any, refused error) (answer, error) {
-	sys, err := c.readSystem(ctx, c.tree.system)
+	sys, err := c.readSystem(ctx, c.tree.System)
 	if err != nil {
 		return answer{}, err
 	}
@@ -144,7 +144,7 @@ func (c *Client) patchFuture(ctx context.Context, op string, boot map[string]any
 		return answer{}, refused
 	}
 	with := *c.tree
-	with.settings = uri
+	with.Settings = uri
 	c.tree = &with
 	c.topology.store(c.tree)
 	return c.patch(ctx, op, uri, map[string]any{"Boot": boot})
@@ -152,7 +152,7 @@ func (c *Client) patchFuture(ctx context.Context, op string, boot map[string]any
 
 // bootBody is the override in the profile's form.
 func (c *Client) bootBody(ctx context.Context, op string) (map[string]any, error) {
-	for _, target := range c.tree.profile.BootTargets {
+	for _, target := range c.tree.Profile.BootTargets {
 		if len(c.boot.Targets.v) > 0 && !slices.Contains(c.boot.Targets.v, target) {
 			continue
 		}
@@ -160,7 +160,7 @@ func (c *Client) bootBody(ctx context.Context, op string) (map[string]any, error
 			"BootSourceOverrideTarget":  target,
 			"BootSourceOverrideEnabled": string(schemas.OnceBootSourceOverrideEnabled),
 		}
-		if c.tree.profile.FullBoot {
+		if c.tree.Profile.FullBoot {
 			boot["BootSourceOverrideMode"] = c.bootMode()
 		}
 		if target == string(schemas.UefiBootNextBootSource) {
@@ -178,7 +178,7 @@ func (c *Client) bootBody(ctx context.Context, op string) (map[string]any, error
 		return boot, nil
 	}
 	return nil, unsupported(op, fmt.Sprintf("the BMC can boot from none of %s; it offers %s",
-		strings.Join(c.tree.profile.BootTargets, ", "), c.clean(strings.Join(c.boot.Targets.v, ", "))),
+		strings.Join(c.tree.Profile.BootTargets, ", "), c.clean(strings.Join(c.boot.Targets.v, ", "))),
 		"choose the virtual CD by hand on the console")
 }
 
@@ -203,7 +203,7 @@ func (c *Client) bootMode() string {
 // cdOption finds the boot option of the virtual CD, "" if the firmware lists
 // none: a USB CD by its device path, or by its name (vendors.md 2.6).
 func (c *Client) cdOption(ctx context.Context) (string, error) {
-	uri, err := c.resolve("find the boot option", c.tree.system, "Boot.BootOptions", c.boot.Options)
+	uri, err := c.resolve("find the boot option", c.tree.System, "Boot.BootOptions", c.boot.Options)
 	if err != nil || uri == "" {
 		return "", err
 	}
@@ -236,7 +236,7 @@ func (c *Client) armMedium(ctx context.Context, op string) error {
 	for i, b := range blocks {
 		if b.BootOnNextReset.set {
 			body := map[string]any{"Oem": map[string]any{names[i]: map[string]any{"BootOnNextServerReset": true}}}
-			a, err := c.patch(ctx, op, c.tree.slot, body)
+			a, err := c.patch(ctx, op, c.tree.Slot, body)
 			if err != nil {
 				return err
 			}

@@ -155,7 +155,7 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 		c.topology = new(Topology)
 	}
 	if c.tree = c.topology.load(); c.tree != nil {
-		c.auth.auto = c.tree.profile.Auth
+		c.auth.auto = c.tree.Profile.Auth
 	}
 	tlsConf, err := conf.TLS.config()
 	if err != nil {

@@ -43,10 +43,10 @@ func (c *Client) Observe(ctx context.Context) (bmc.State, error) {
 // ObserveSystem implements bmc.Observer.
 func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
 	// What arms a medium itself is read with the medium.
-	if c.tree == nil || c.media == nil || c.tree.profile.Boot == bootOEM {
+	if c.tree == nil || c.media == nil || c.tree.Profile.Boot == bootOEM {
 		return c.Observe(ctx)
 	}
-	sys, err := c.readSystem(ctx, c.tree.system)
+	sys, err := c.readSystem(ctx, c.tree.System)
 	if gone(err) {
 		c.forget()
 		return c.Observe(ctx)
@@ -93,7 +93,7 @@ func (c *Client) known(ctx context.Context) error {
 }
 
 func (c *Client) observeKnown(ctx context.Context) (bmc.State, error) {
-	sys, err := c.readSystem(ctx, c.tree.system)
+	sys, err := c.readSystem(ctx, c.tree.System)
 	if err != nil {
 		return bmc.State{}, err
 	}
@@ -113,23 +113,23 @@ func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
 	if err != nil {
 		return bmc.State{}, err
 	}
-	t := &tree{sessions: *c.sessions, system: sys.uri}
-	t.id = identity(root, sys, managers)
-	if t.profile, err = c.chooseProfile(root, t.id); err != nil {
+	t := &tree{Sessions: *c.sessions, System: sys.uri}
+	t.ID = identity(root, sys, managers)
+	if t.Profile, err = c.chooseProfile(root, t.ID); err != nil {
 		return bmc.State{}, err
 	}
-	t.id.Profile = t.profile.Name
-	c.auth.auto = t.profile.Auth
-	if why := t.profile.Lacks; why != "" {
+	t.ID.Profile = t.Profile.Name
+	c.auth.auto = t.Profile.Auth
+	if why := t.Profile.Lacks; why != "" {
 		return bmc.State{}, unsupported("choose the profile", why, "boot the node another way, or take it out of the site file")
 	}
-	if t.settings, err = c.settingsOf(sys); err != nil {
+	if t.Settings, err = c.settingsOf(sys); err != nil {
 		return bmc.State{}, err
 	}
 	if err := c.collections(t, []found[systemDoc]{sys}, managers); err != nil {
 		return bmc.State{}, err
 	}
-	if t.reset, err = c.resetOf(ctx, sys); err != nil {
+	if t.Reset, err = c.resetOf(ctx, sys); err != nil {
 		return bmc.State{}, err
 	}
 	c.tree = t
@@ -163,11 +163,11 @@ func (c *Client) state(t *tree, sys found[systemDoc], boot bmc.BootOverride) (bm
 		return bmc.State{}, err
 	}
 	s := bmc.State{
-		ID: t.id, Power: power, Media: *c.media, Boot: boot,
-		Phase: phaseOf(power, sys.doc), Resets: offered(t.reset.types),
+		ID: t.ID, Power: power, Media: *c.media, Boot: boot,
+		Phase: phaseOf(power, sys.doc), Resets: offered(t.Reset.Types),
 	}
-	if t.profile.Boot == bootOEM {
-		s.Boot = c.oemOverride(t.profile)
+	if t.Profile.Boot == bootOEM {
+		s.Boot = c.oemOverride(t.Profile)
 	}
 	return s, nil
 }
@@ -360,15 +360,15 @@ func (c *Client) collections(t *tree, systems []found[systemDoc], managers []fou
 		if err := add("manager", m.uri, m.doc.VirtualMedia); err != nil {
 			return err
 		}
-		if target := oemAction(m.doc.Actions, maybe[rawFields]{}, ".EnableRMedia"); target != "" && t.enable == "" {
-			t.enable = target
+		if target := oemAction(m.doc.Actions, maybe[rawFields]{}, ".EnableRMedia"); target != "" && t.Enable == "" {
+			t.Enable = target
 		}
 	}
-	for _, side := range append(slices.Clone(t.profile.MediaAt), "system", "manager") {
-		t.media = append(t.media, at[side]...)
+	for _, side := range append(slices.Clone(t.Profile.MediaAt), "system", "manager") {
+		t.Media = append(t.Media, at[side]...)
 		delete(at, side)
 	}
-	if len(t.media) == 0 {
+	if len(t.Media) == 0 {
 		return unsupported(op, "the BMC has no virtual media: "+nor(looked)+" a VirtualMedia collection",
 			"this BMC's firmware cannot mount an image; boot the node another way, or take it out of the site file")
 	}

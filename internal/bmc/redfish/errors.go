@@ -91,7 +91,7 @@ func (c *Client) kindOf(ms messages) (bmc.Kind, bool) {
 // last row's, which is the generic one.
 func (c *Client) kinds() map[string]bmc.Kind {
 	if c.tree != nil {
-		return c.tree.profile.Kinds
+		return c.tree.Profile.Kinds
 	}
 	if n := len(c.profiles); n > 0 {
 		return c.profiles[n-1].Kinds

@@ -27,11 +27,11 @@ const enableRMedia = "rmedia"
 
 // observeMedia reads the CD slot, looking for it first if it is not known.
 func (c *Client) observeMedia(ctx context.Context, t *tree) (bmc.Media, error) {
-	if t.slot != "" {
-		if err := c.readSlot(ctx, t.slot); err != nil {
+	if t.Slot != "" {
+		if err := c.readSlot(ctx, t.Slot); err != nil {
 			return bmc.Media{}, err
 		}
-		return c.mediaOf(t.slot)
+		return c.mediaOf(t.Slot)
 	}
 	slot, passed, err := c.findSlot(ctx, t)
 	switch {
@@ -39,15 +39,15 @@ func (c *Client) observeMedia(ctx context.Context, t *tree) (bmc.Media, error) {
 		return bmc.Media{}, err
 	case slot != "":
 		with := *t
-		with.slot = slot
+		with.Slot = slot
 		c.tree = &with
 		return c.mediaOf(slot)
-	case len(passed) == 0 && t.enable != "" && t.profile.Enable == enableRMedia:
+	case len(passed) == 0 && t.Enable != "" && t.Profile.Enable == enableRMedia:
 		// AMI lists the slots only while remote media is on: an empty collection
 		// is "off", not "none" (vendors.md 3.2).
 		return bmc.Media{Access: bmc.AccessDisabled}, nil
 	case len(passed) == 0:
-		return bmc.Media{}, unsupported("find the virtual media", "the BMC lists no virtual media slot in "+shortAll(t.media),
+		return bmc.Media{}, unsupported("find the virtual media", "the BMC lists no virtual media slot in "+shortAll(t.Media),
 			"check the BMC's licence and that its remote media service is switched on")
 	}
 	return bmc.Media{}, unsupported("find the virtual media", "none of the BMC's slots takes a CD: "+strings.Join(passed, ", "),
@@ -65,14 +65,14 @@ func shortAll(all []string) string {
 // findSlot walks the collections in the profile's order and keeps the first
 // slot that takes a CD. passed says which slots were not taken, and why.
 func (c *Client) findSlot(ctx context.Context, t *tree) (slot string, passed []string, err error) {
-	fits, err := regexp.Compile(t.profile.Slots)
+	fits, err := regexp.Compile(t.Profile.Slots)
 	if err != nil {
-		return "", nil, unsupported("find the virtual media", "the row "+t.profile.Name+" has a pattern for slots that is none", "correct profiles.cue")
+		return "", nil, unsupported("find the virtual media", "the row "+t.Profile.Name+" has a pattern for slots that is none", "correct profiles.cue")
 	}
 	var failed error
-	for _, collection := range t.media {
+	for _, collection := range t.Media {
 		all, err := c.members(ctx, collection)
-		if gone(err) && t.enable != "" {
+		if gone(err) && t.Enable != "" {
 			continue
 		}
 		if err != nil {
@@ -86,7 +86,7 @@ func (c *Client) findSlot(ctx context.Context, t *tree) (slot string, passed []s
 				failed = err
 				continue
 			}
-			why := c.unfit(t.profile, fits)
+			why := c.unfit(t.Profile, fits)
 			if why == "" {
 				return uri, nil, nil
 			}
@@ -168,22 +168,22 @@ func (c *Client) slotKnown(ctx context.Context, op string) error {
 	if err := c.known(ctx); err != nil {
 		return err
 	}
-	if c.tree.slot == "" {
+	if c.tree.Slot == "" {
 		// It may have been switched on since.
 		if _, err := c.observeMedia(ctx, c.tree); err != nil {
 			return err
 		}
 	}
-	if c.tree.slot == "" {
+	if c.tree.Slot == "" {
 		return &bmc.Error{
 			Op: op, Kind: bmc.KindUnsupported, Err: errors.New("the BMC has remote media switched off"),
 			Hint: "switch it on first (the step enable-media, or the BMC's web page)",
 		}
 	}
-	if c.slotRead == c.tree.slot {
+	if c.slotRead == c.tree.Slot {
 		return nil
 	}
-	return c.readSlot(ctx, c.tree.slot)
+	return c.readSlot(ctx, c.tree.Slot)
 }
 
 // EnableMedia implements bmc.Actuator. AMI answers with what looks like an
@@ -193,10 +193,10 @@ func (c *Client) EnableMedia(ctx context.Context) error {
 	if err := c.known(ctx); err != nil {
 		return err
 	}
-	if c.tree.enable == "" {
+	if c.tree.Enable == "" {
 		return unsupported(op, "the BMC offers no action to switch remote media on", "switch it on in the BMC's web page")
 	}
-	target, err := c.target(op, c.tree.enable)
+	target, err := c.target(op, c.tree.Enable)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (c *Client) EnableMedia(ctx context.Context) error {
 func (c *Client) target(op, ref string) (string, error) {
 	uri, err := c.endpoint.local(ref)
 	if err != nil {
-		return "", malformed(op, c.tree.system, "offers an action that cannot be used: "+c.clean(err.Error()))
+		return "", malformed(op, c.tree.System, "offers an action that cannot be used: "+c.clean(err.Error()))
 	}
 	return uri, nil
 }
@@ -274,10 +274,10 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 	if err := c.slotKnown(ctx, op); err != nil {
 		return err
 	}
-	if err := c.tree.profile.CheckURL(image); err != nil {
+	if err := c.tree.Profile.CheckURL(image); err != nil {
 		return &bmc.Error{Op: op, Kind: bmc.KindOf(err), Hint: bmc.HintOf(err), Err: err}
 	}
-	ways := c.insertWays(c.tree.profile)
+	ways := c.insertWays(c.tree.Profile)
 	if len(ways) == 0 {
 		return unsupported(op, "the slot "+c.slot.ID.v+" offers no way to insert an image", "check the BMC's licence")
 	}
@@ -287,9 +287,9 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 		return err
 	}
 	if w.name != insertPatch {
-		delete(c.etags, c.tree.slot) // an action changes the slot
+		delete(c.etags, c.tree.Slot) // an action changes the slot
 	}
-	forms := slices.Clone(c.tree.profile.InsertForms)
+	forms := slices.Clone(c.tree.Profile.InsertForms)
 	if len(forms) == 0 {
 		forms = []bmc.InsertForm{bmc.FormImage}
 	}
@@ -317,10 +317,10 @@ func (c *Client) occupied(ctx context.Context, refused error) error {
 	if !ok || e.Uncertain || e.Kind != bmc.KindBusy && e.Kind != bmc.KindProtocol {
 		return refused
 	}
-	if _, said := refusalIn(refused); !said || ctx.Err() != nil || c.readSlot(ctx, c.tree.slot) != nil {
+	if _, said := refusalIn(refused); !said || ctx.Err() != nil || c.readSlot(ctx, c.tree.Slot) != nil {
 		return refused
 	}
-	m, err := c.mediaOf(c.tree.slot)
+	m, err := c.mediaOf(c.tree.Slot)
 	if err != nil || m.Compare("") == bmc.ImageEmpty {
 		return refused
 	}
@@ -422,13 +422,13 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 	}
 	standard, _ := action(c.slot.Actions, "#VirtualMedia.EjectMedia")
 	target := standard.Target.v
-	if oem := oemAction(c.slot.Actions, c.slot.Oem, ".EjectVirtualMedia"); oem != "" && (target == "" || c.tree.profile.Insert == insertOEM) {
+	if oem := oemAction(c.slot.Actions, c.slot.Oem, ".EjectVirtualMedia"); oem != "" && (target == "" || c.tree.Profile.Insert == insertOEM) {
 		target = oem
 	}
 	var err error
 	if target != "" {
 		if target, err = c.target(op, target); err == nil {
-			delete(c.etags, c.tree.slot)
+			delete(c.etags, c.tree.Slot)
 			// With no body at all, iLO answers 415 (vendors.md 2.4).
 			err = c.act(ctx, op, target, map[string]any{})
 		}
@@ -446,19 +446,19 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 // what the BMC says, else by looking.
 func (c *Client) wasEmpty(ctx context.Context, ms messages) bool {
 	for _, m := range ms {
-		if slices.Contains(c.tree.profile.AlreadyEmpty, m.name()) {
+		if slices.Contains(c.tree.Profile.AlreadyEmpty, m.name()) {
 			return true
 		}
 	}
-	if c.readSlot(ctx, c.tree.slot) != nil {
+	if c.readSlot(ctx, c.tree.Slot) != nil {
 		return false
 	}
-	m, err := c.mediaOf(c.tree.slot)
+	m, err := c.mediaOf(c.tree.Slot)
 	return err == nil && m.Compare("") == bmc.ImageEmpty
 }
 
 func (c *Client) ejectByPatch(ctx context.Context, op string) error {
-	ways := c.insertWays(c.tree.profile)
+	ways := c.insertWays(c.tree.Profile)
 	i := slices.IndexFunc(ways, func(w way) bool { return w.name == insertPatch })
 	if i < 0 && !c.slot.Inserted.v {
 		// Supermicro offers the action only while something is inserted, and

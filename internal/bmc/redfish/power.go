@@ -49,14 +49,14 @@ func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction
 	if err != nil {
 		return resetAction{}, malformed(op, sys.uri, "offers a reset that cannot be used: "+c.clean(err.Error()))
 	}
-	r := resetAction{target: target, types: a.Allowed.v}
-	if len(r.types) == 0 && a.Info.v != "" {
-		if r.types, err = c.resetInfo(ctx, a.Info.v); err != nil {
+	r := resetAction{Target: target, Types: a.Allowed.v}
+	if len(r.Types) == 0 && a.Info.v != "" {
+		if r.Types, err = c.resetInfo(ctx, a.Info.v); err != nil {
 			return r, err
 		}
 	}
-	if len(r.types) == 0 {
-		r.types = assumedTypes
+	if len(r.Types) == 0 {
+		r.Types = assumedTypes
 	}
 	return r, nil
 }
@@ -117,9 +117,9 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 	if err := c.known(ctx); err != nil {
 		return err
 	}
-	t := resetType(kind, c.tree.reset.types)
+	t := resetType(kind, c.tree.Reset.Types)
 	if t == "" {
-		return unsupported(op, "the BMC offers none of that; it takes "+c.clean(strings.Join(c.tree.reset.types, ", ")),
+		return unsupported(op, "the BMC offers none of that; it takes "+c.clean(strings.Join(c.tree.Reset.Types, ", ")),
 			"change the node's power by hand")
 	}
 	if t == schemas.PushPowerButtonResetType {
@@ -129,10 +129,10 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 	}
 	body, err := json.Marshal(map[string]any{"ResetType": t})
 	if err != nil {
-		return malformed(op, c.tree.reset.target, "cannot be sent what is wanted: "+err.Error())
+		return malformed(op, c.tree.Reset.Target, "cannot be sent what is wanted: "+err.Error())
 	}
-	delete(c.etags, c.tree.system)
-	r := request{method: http.MethodPost, uri: c.tree.reset.target, body: body}
+	delete(c.etags, c.tree.System)
+	r := request{method: http.MethodPost, uri: c.tree.Reset.Target, body: body}
 	a, err := c.askUnless(ctx, op, r, func(ctx context.Context, refused *bmc.Error) error {
 		return c.held(ctx, kind, refused)
 	})
@@ -147,7 +147,7 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 // refuse a reset to the state already held, and iLO with the same words as when
 // it is busy (vendors.md 2.7, 3.1).
 func (c *Client) held(ctx context.Context, kind bmc.ResetKind, refused *bmc.Error) error {
-	sys, err := c.readSystem(ctx, c.tree.system)
+	sys, err := c.readSystem(ctx, c.tree.System)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (c *Client) held(ctx context.Context, kind bmc.ResetKind, refused *bmc.Erro
 // pushable makes sure that the power button switches on: it is a toggle, and
 // switches a running machine off. done means that the machine is on already.
 func (c *Client) pushable(ctx context.Context, op string) (done bool, err error) {
-	sys, err := c.readSystem(ctx, c.tree.system)
+	sys, err := c.readSystem(ctx, c.tree.System)
 	if err != nil {
 		return false, err
 	}

@@ -168,7 +168,7 @@ func (c *Client) readRoot(ctx context.Context) (rootDoc, error) {
 // root.
 func (c *Client) sessionsURI(ctx context.Context) (string, error) {
 	if c.tree != nil {
-		return c.tree.sessions, nil
+		return c.tree.Sessions, nil
 	}
 	if c.sessions == nil {
 		if _, err := c.readRoot(ctx); err != nil {

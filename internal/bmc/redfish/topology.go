@@ -17,21 +17,21 @@ type Topology struct {
 
 // tree is what a walk found. It is not changed once it is in a Topology.
 type tree struct {
-	sessions string // collection; "" if not linked
-	id       bmc.Identity
-	profile  bmc.Profile
-	system   string
-	settings string // where the boot override is written; "" if on the system
-	reset    resetAction
-	media    []string // virtual media collections, in the profile's order
-	slot     string   // the CD; "" while remote media is switched off
-	enable   string   // target of the action that switches remote media on
+	Sessions string // collection; "" if not linked
+	ID       bmc.Identity
+	Profile  bmc.Profile `json:"-"` // the row that ID names
+	System   string
+	Settings string // where the boot override is written; "" if on the system
+	Reset    resetAction
+	Media    []string // virtual media collections, in the profile's order
+	Slot     string   // the CD; "" while remote media is switched off
+	Enable   string   // target of the action that switches remote media on
 }
 
 // resetAction is ComputerSystem.Reset of the system.
 type resetAction struct {
-	target string
-	types  []string // the ResetTypes it takes
+	Target string
+	Types  []string // the ResetTypes it takes
 }
 
 func (t *Topology) load() *tree {
