@@ -144,6 +144,9 @@ func TestLoadEverything(t *testing.T) {
 			Address: "n1.example.org", Port: 2222, User: "admin", Identity: filepath.Join(dir, "keys/n1"),
 			Password: site.SecretRef{Env: "SSH_PASSWORD"}, HostKey: site.HostKey{KnownHosts: filepath.Join(dir, "known_hosts")},
 		},
+		Console: site.Console{
+			Way: site.ConsoleVSP, Port: 2022, HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
+		},
 		Image: "web",
 		Reset: site.ResetNeeded,
 		Boot:  site.Boot{Within: 48 * time.Hour},
@@ -163,6 +166,17 @@ func TestLoadEverything(t *testing.T) {
 	if n2.BMC.Auth != bmc.AuthSession || !n2.BMC.TLS.Insecure || n2.BMC.Password.File != filepath.Join(dir, "secrets/bmc") || n2.Reset != site.ResetNever ||
 		n2.Boot.Within != 90*time.Minute || n2.SSH.HostKey.Fingerprint == "" || n2.Overlay.Keep != 5 || n2.Image != "" || n2.Groups[0] != "all-nodes" {
 		t.Errorf("n2: %+v %+v %+v", n2, n2.SSH, n2.Overlay)
+	}
+	known := filepath.Join(dir, "keys/bmcs")
+	consoles := map[string]site.Console{
+		"n2": {Command: []string{"conman", "n2"}, HostKey: site.HostKey{KnownHosts: known}, OldAlgorithms: true},
+		"n3": {Way: site.ConsoleSOL, HostKey: site.HostKey{KnownHosts: known}, OldAlgorithms: true},
+		"n4": {Socket: filepath.Join(dir, "run/n4.sock"), HostKey: site.HostKey{Any: true}, OldAlgorithms: true},
+	}
+	for name, want := range consoles {
+		if d := cmp.Diff(want, node(t, s, name).Console); d != "" {
+			t.Errorf("console of %s (-want +got):\n%s", name, d)
+		}
 	}
 	if n3.BMC.URL != "https://[2001:db8::3]:443" || n3.Overlay != nil || n3.At("overlay.store") != n3.Pos[""] {
 		t.Errorf("n3: %+v", n3)
@@ -215,6 +229,9 @@ func TestLoadRanges(t *testing.T) {
 	var got []string
 	for _, n := range s.Nodes {
 		line := []string{n.Name, n.BMC.URL, n.BMC.System, n.BMC.Password.File, n.BMC.TLS.CA}
+		if c := n.Console; c.Socket != "/run/all.sock" {
+			line = append(line, fmt.Sprintf("%s %v %s", c.Socket, c.Command, c.HostKey.KnownHosts))
+		}
 		if n.SSH != nil {
 			line = append(line, n.SSH.Address, n.SSH.Identity, n.SSH.Password.File, n.SSH.HostKey.KnownHosts)
 		}
@@ -222,17 +239,17 @@ func TestLoadRanges(t *testing.T) {
 	}
 	want := []string{
 		"one7|https://one7-mgmt|||",
-		"port1|https://127.0.0.1:10001||||127.0.0.1|||/home/admin/.ssh/known_hosts",
-		"port2|https://127.0.0.1:10002||||127.0.0.2|||/home/admin/.ssh/known_hosts",
+		"port1|https://127.0.0.1:10001||||/run/port1.sock [] DIR/bmcs/1|127.0.0.1|||/home/admin/.ssh/known_hosts",
+		"port2|https://127.0.0.1:10002||||/run/port2.sock [] DIR/bmcs/2|127.0.0.2|||/home/admin/.ssh/known_hosts",
 		"twin1|https://x3000c0s1b0|Node0||",
 		"twin2|https://x3000c0s1b0|Node1||",
 		"v6-1|https://[2001:db8::1]:443||||2001:db8:1::1|||/home/admin/.ssh/known_hosts",
 		"v6-2|https://[2001:db8::2]:443||||2001:db8:1::2|||/home/admin/.ssh/known_hosts",
-		"x1000c0s08b0n0|https://x1000c0s08b0:8443||DIR/secrets/1|DIR/certs/1.pem|1.example.org|/home/admin/keys/1|/secrets/ssh1|DIR/known/1",
-		"x1000c0s10b0n0|https://x1000c0s10b0:8443||DIR/secrets/2|DIR/certs/2.pem|2.example.org|/home/admin/keys/2|/secrets/ssh2|DIR/known/2",
+		"x1000c0s08b0n0|https://x1000c0s08b0:8443||DIR/secrets/1|DIR/certs/1.pem| [conman -F console1 x1000c0s08b0n0] |1.example.org|/home/admin/keys/1|/secrets/ssh1|DIR/known/1",
+		"x1000c0s10b0n0|https://x1000c0s10b0:8443||DIR/secrets/2|DIR/certs/2.pem| [conman -F console2 x1000c0s10b0n0] |2.example.org|/home/admin/keys/2|/secrets/ssh2|DIR/known/2",
 		"x1000c0s10b0n1|https://x1000c0s10b1|||",
-		"x1001c0s08b0n0|https://x1001c0s08b0:8443||DIR/secrets/3|DIR/certs/3.pem|3.example.org|/home/admin/keys/3|/secrets/ssh3|DIR/known/3",
-		"x1001c0s10b0n0|https://x1001c0s10b0:8443||DIR/secrets/4|DIR/certs/4.pem|4.example.org|/home/admin/keys/4|/secrets/ssh4|DIR/known/4",
+		"x1001c0s08b0n0|https://x1001c0s08b0:8443||DIR/secrets/3|DIR/certs/3.pem| [conman -F console3 x1001c0s08b0n0] |3.example.org|/home/admin/keys/3|/secrets/ssh3|DIR/known/3",
+		"x1001c0s10b0n0|https://x1001c0s10b0:8443||DIR/secrets/4|DIR/certs/4.pem| [conman -F console4 x1001c0s10b0n0] |4.example.org|/home/admin/keys/4|/secrets/ssh4|DIR/known/4",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

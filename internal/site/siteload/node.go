@@ -97,6 +97,7 @@ func ownSections(n site.Node) site.Node {
 		overlay := *n.Overlay
 		n.Overlay = &overlay
 	}
+	n.Console.Command = slices.Clone(n.Console.Command)
 	return n
 }
 
@@ -112,6 +113,7 @@ func (r *resolver) node(e entry) site.Node {
 			Profile:  e.str("bmc", "profile", ""),
 		},
 		SSH:     r.ssh(e),
+		Console: console(e),
 		Image:   e.str("", "image", ""),
 		Reset:   site.Reset(e.str("", "reset", r.builtin.Reset)),
 		Boot:    site.Boot{Within: duration(e.str("boot", "within", r.builtin.Boot.Within))},
@@ -144,6 +146,40 @@ func (r *resolver) ssh(e entry) *site.SSH {
 		s.HostKey.Fingerprint = key.get("fingerprint").str()
 	}
 	return s
+}
+
+// consoleChoices are the keys of console of which one holds.
+var consoleChoices = []string{"socket", "command", "way"}
+
+// consoleChoice is the one that holds for an entry, or "": the entry's own one
+// takes the place of any that it inherits.
+func consoleChoice(e entry) string {
+	for _, from := range []*value{e.own, e.defaults} {
+		for _, key := range consoleChoices {
+			if from.get("console").get(key) != nil {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// console is what a node's console is. Its paths, and the arguments of its
+// command, are filled in by spread.
+func console(e entry) site.Console {
+	old, key := e.get("console", "oldAlgorithms"), e.get("console", "hostKey")
+	c := site.Console{
+		Port:          e.number("console", "port", 0),
+		OldAlgorithms: old != nil && old.kind == boolean && old.text == "true",
+		HostKey:       site.HostKey{Any: key != nil && key.kind == text, Fingerprint: key.get("fingerprint").str()},
+	}
+	switch consoleChoice(e) {
+	case "command":
+		c.Command = words(e.get("console", "command"))
+	case "way":
+		c.Way = site.ConsoleWay(e.str("console", "way", ""))
+	}
+	return c
 }
 
 // secretRef says where a secret is. Its file is filled in by spread.
@@ -230,6 +266,7 @@ func duration(s string) time.Duration {
 var sections = map[string][]string{
 	"bmc":     {"address", "system", "username", "password", "tls", "auth", "profile"},
 	"ssh":     {"address", "port", "user", "identity", "password", "hostKey"},
+	"console": {"socket", "command", "way", "port", "hostKey", "oldAlgorithms"},
 	"boot":    {"within"},
 	"overlay": {"store", "path", "exclude", "keep", "keepWithin", "every", "restore", "repopulate"},
 }

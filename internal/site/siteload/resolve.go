@@ -146,8 +146,10 @@ func (r *resolver) inherited() {
 	r.defaultPos = map[string]site.Pos{}
 	r.addPos(r.defaultPos, r.defaults)
 	for _, s := range spreads {
-		if v := s.find(r.defaults); noderange.HasRange(v.str()) {
-			r.fail(v, "a range in a value goes along with the range in a node's name, and defaults have no name", "write it at the nodes, or without a range")
+		for _, v := range parts(s.find(r.defaults)) {
+			if noderange.HasRange(v.str()) {
+				r.fail(v, "a range in a value goes along with the range in a node's name, and defaults have no name", "write it at the nodes, or without a range")
+			}
 		}
 	}
 }

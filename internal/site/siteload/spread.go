@@ -2,13 +2,14 @@ package siteload
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/site/noderange"
 )
 
-// A spread is a key whose value may hold ranges, which expand along with the
-// node's name.
+// A spread is a key whose value, or each item of it, may hold ranges, which
+// expand along with the node's name.
 type spread struct {
 	way []string // the keys that lead to it
 	put func(r *resolver, n *site.Node, v *value, text string)
@@ -24,6 +25,9 @@ var spreads = []spread{
 	{[]string{"ssh", "identity"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Identity = r.path(v, text) }},
 	{[]string{"ssh", "password", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Password.File = r.path(v, text) }},
 	{[]string{"ssh", "hostKey", "knownHosts"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.HostKey.KnownHosts = r.path(v, text) }},
+	{[]string{"console", "command"}, func(_ *resolver, n *site.Node, v *value, text string) { n.Console.Command[v.index()] = text }},
+	{[]string{"console", "socket"}, func(r *resolver, n *site.Node, v *value, text string) { n.Console.Socket = r.path(v, text) }},
+	{[]string{"console", "hostKey", "knownHosts"}, func(r *resolver, n *site.Node, v *value, text string) { n.Console.HostKey.KnownHosts = r.path(v, text) }},
 }
 
 // find is the key's value in a node or the defaults, or nil.
@@ -44,6 +48,28 @@ func (s spread) held(e entry) *value {
 	return v
 }
 
+// applies tells whether the key says anything of the entry's nodes.
+func (s spread) applies(e entry) bool {
+	switch {
+	case s.way[0] == "ssh":
+		return e.get("ssh", "address") != nil
+	case slices.Contains(consoleChoices, s.way[1]):
+		return s.way[1] == consoleChoice(e)
+	}
+	return true
+}
+
+// parts are the items of a list, or else the value itself.
+func parts(v *value) []*value {
+	switch {
+	case v == nil:
+		return nil
+	case v.kind == list:
+		return v.items()
+	}
+	return []*value{v}
+}
+
 // expanded is a key's value with its ranges expanded: one text for all nodes of
 // an entry, or one for each.
 type expanded struct {
@@ -55,17 +81,19 @@ type expanded struct {
 // spread expands the values of an entry.
 func (r *resolver) spread(e entry, names []string) []expanded {
 	out := make([]expanded, 0, len(spreads))
-	reached := e.get("ssh", "address") != nil
 	for _, s := range spreads {
-		v := s.held(e)
-		if v.str() == "" || s.way[0] == "ssh" && !reached {
+		if !s.applies(e) {
 			continue
 		}
-		if noderange.HasRange(v.text) && s.find(e.own) != v {
-			continue // a range in the defaults, which inherited has reported
-		}
-		if texts := r.expand(e, v, len(names)); texts != nil {
-			out = append(out, expanded{s, v, texts})
+		held := s.held(e)
+		inherited := s.find(e.own) != held
+		for _, v := range parts(held) {
+			if v.str() == "" || inherited && noderange.HasRange(v.text) {
+				continue // a range in the defaults is one that inherited has reported
+			}
+			if texts := r.expand(e, v, len(names)); texts != nil {
+				out = append(out, expanded{s, v, texts})
+			}
 		}
 	}
 	return out
