@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -84,10 +85,23 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 	if t.profiles, err = siteload.Profiles(); err != nil {
 		return nil, err
 	}
-	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange}
+	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange, Cache: a.cacheDir("topology")}
 	t.nodes = a.newNodes(t.site)
 	t.secrets = t.nodes.secrets
 	return t, errors.Join(t.checkSecrets(ctx), t.checkAuthorities(), t.checkStores())
+}
+
+// cacheDir is where the user's caches are, by the XDG base directory
+// specification; "" where the environment names no place.
+func (a *app) cacheDir(name string) string {
+	dir := a.getenv("XDG_CACHE_HOME")
+	if home := a.getenv("HOME"); !filepath.IsAbs(dir) && filepath.IsAbs(home) {
+		dir = filepath.Join(home, ".cache")
+	}
+	if !filepath.IsAbs(dir) {
+		return ""
+	}
+	return filepath.Join(dir, "livecd-sync", name)
 }
 
 func universe(s *site.Site) noderange.Universe {

@@ -146,7 +146,7 @@ func (c *Client) patchFuture(ctx context.Context, op string, boot map[string]any
 	with := *c.tree
 	with.Settings = uri
 	c.tree = &with
-	c.topology.store(c.tree)
+	c.remember()
 	return c.patch(ctx, op, uri, map[string]any{"Boot": boot})
 }
 

@@ -2,11 +2,14 @@ package redfish
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -106,7 +109,11 @@ type Client struct {
 	topology *Topology
 	sessions *string // URI of the sessions collection, once the root was read
 
-	tree  *tree             // where things are; nil before the first walk
+	tree    *tree     // where things are; nil before the first walk
+	machine string    // whose they are
+	walked  time.Time // when they were looked for
+	doubted bool      // the BMC refused a write as nothing it knows
+
 	media *bmc.Media        // as last observed; nil before the first Observe
 	boot  bootDoc           // the override as last read
 	slot  mediaDoc          // the slot as last read
@@ -141,12 +148,9 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 	c := &Client{
 		node: conf.Node, endpoint: endpoint, system: conf.System,
 		profiles: conf.Profiles, wanted: conf.ProfileName,
-		clock: conf.Clock, timeouts: conf.Timeouts.orDefault(), log: conf.Log,
+		clock: clockOr(conf.Clock), timeouts: conf.Timeouts.orDefault(), log: conf.Log,
 		auth:     &authorizer{cred: conf.Credential, mode: conf.Auth},
 		topology: conf.Topology, etags: map[string]string{},
-	}
-	if c.clock == nil {
-		c.clock = bmc.SystemClock{}
 	}
 	if c.auth.mode == "" {
 		c.auth.mode = bmc.AuthAuto
@@ -154,7 +158,8 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 	if c.topology == nil {
 		c.topology = new(Topology)
 	}
-	if c.tree = c.topology.load(); c.tree != nil {
+	if known := c.topology.load(); known.Tree != nil {
+		c.tree, c.machine, c.walked = known.Tree, known.Machine, known.At
 		c.auth.auto = c.tree.Profile.Auth
 	}
 	tlsConf, err := conf.TLS.config()
@@ -242,12 +247,16 @@ func (c *Client) Close(ctx context.Context) error {
 // plan's) need not look for them. It is safe for concurrent use.
 type Dialer struct {
 	Profiles []bmc.Profile
-	Clock    bmc.Clock
+	Clock    bmc.Clock // nil means the machine's
 	Timeouts Timeouts
 	Log      func(Exchange)
+	// Cache is the directory where what is remembered outlives the process; ""
+	// for none. It holds no state and no secret, and may be deleted at any time.
+	Cache string
 
 	mu    sync.Mutex
 	known map[string]*Topology
+	rules string
 }
 
 // Dial is Open with the Dialer's settings in place of conf's.
@@ -262,11 +271,26 @@ func (d *Dialer) topology(conf Config) *Topology {
 	defer d.mu.Unlock()
 	if d.known == nil {
 		d.known = map[string]*Topology{}
+		d.rules = rules(d.Profiles)
 	}
 	// Two nodes may share a BMC, and a changed site file the node's name.
 	key := conf.URL + " " + conf.System + " " + conf.ProfileName
-	if d.known[key] == nil {
-		d.known[key] = new(Topology)
+	t := d.known[key]
+	if t == nil {
+		t = new(Topology)
+		if d.Cache != "" {
+			name := sha256.Sum256([]byte(key))
+			t.file = cacheFile{path: filepath.Join(d.Cache, hex.EncodeToString(name[:])+".json"), rules: d.rules}
+			t.walked = t.file.read(clockOr(d.Clock).Now(), d.Profiles)
+		}
+		d.known[key] = t
 	}
-	return d.known[key]
+	return t
+}
+
+func clockOr(c bmc.Clock) bmc.Clock {
+	if c == nil {
+		return bmc.SystemClock{}
+	}
+	return c
 }

@@ -30,7 +30,7 @@ type found[T any] struct {
 func (c *Client) Observe(ctx context.Context) (bmc.State, error) {
 	if c.tree != nil {
 		s, err := c.observeKnown(ctx)
-		if err == nil || !gone(err) {
+		if !gone(err) && !errors.Is(err, errOtherMachine) {
 			return s, err
 		}
 		// A resource moved or went: look again (AMI removes the slots when
@@ -67,7 +67,7 @@ func (c *Client) ObserveMedia(ctx context.Context) (bmc.Media, error) {
 		m, err := c.observeMedia(ctx, c.tree)
 		if err == nil {
 			c.media = &m
-			c.topology.store(c.tree)
+			c.remember()
 		}
 		if !gone(err) {
 			return m, err
@@ -80,7 +80,23 @@ func (c *Client) ObserveMedia(ctx context.Context) (bmc.Media, error) {
 
 func (c *Client) forget() {
 	c.tree, c.media = nil, nil
-	c.topology.store(nil)
+	c.topology.store(walk{})
+}
+
+// remember keeps what was found for the connections to come.
+func (c *Client) remember() {
+	if !c.doubted {
+		c.topology.store(walk{Tree: c.tree, Machine: c.machine, At: c.walked})
+	}
+}
+
+// doubt has the next connection look for everything again. A BMC may refuse
+// what it took yesterday since its firmware is another one now.
+func (c *Client) doubt(refused *bmc.Error) {
+	if refused.Kind == bmc.KindProtocol || refused.Kind == bmc.KindUnsupported {
+		c.doubted = true
+		c.topology.store(walk{})
+	}
 }
 
 // known makes sure that the tree was walked.
@@ -97,8 +113,13 @@ func (c *Client) observeKnown(ctx context.Context) (bmc.State, error) {
 	if err != nil {
 		return bmc.State{}, err
 	}
+	if machine(sys.doc) != c.machine {
+		return bmc.State{}, errOtherMachine
+	}
 	return c.observeRest(ctx, c.tree, sys)
 }
+
+var errOtherMachine = errors.New("another machine answers than the one that was walked")
 
 func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
 	root, err := c.readRoot(ctx)
@@ -132,7 +153,7 @@ func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
 	if t.Reset, err = c.resetOf(ctx, sys); err != nil {
 		return bmc.State{}, err
 	}
-	c.tree = t
+	c.tree, c.machine, c.walked, c.doubted = t, machine(sys.doc), c.clock.Now(), false
 	s, err := c.observeRest(ctx, t, sys)
 	if err != nil {
 		c.forget()
@@ -151,7 +172,7 @@ func (c *Client) observeRest(ctx context.Context, t *tree, sys found[systemDoc])
 	if err != nil {
 		return bmc.State{}, err
 	}
-	c.topology.store(c.tree)
+	c.remember()
 	c.media = &m
 	return c.state(t, sys, boot)
 }

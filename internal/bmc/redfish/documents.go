@@ -75,6 +75,7 @@ type systemDoc struct {
 	ID           maybe[string]      `json:"Id"`
 	Name         maybe[string]      `json:"Name"`
 	UUID         maybe[string]      `json:"UUID"`
+	Serial       maybe[string]      `json:"SerialNumber"`
 	Manufacturer maybe[string]      `json:"Manufacturer"`
 	Model        maybe[string]      `json:"Model"`
 	PowerState   maybe[string]      `json:"PowerState"`

@@ -2,17 +2,28 @@ package redfish
 
 import (
 	"sync"
+	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // A Topology is where one BMC keeps its resources. The first Observe of a
 // connection fills it; a later connection that is given it reads the System and
-// the slot only. It is dropped when one of its resources is not found any more.
-// It lives in the process and holds no secret. It is safe for concurrent use.
+// the slot only. It is dropped when one of its resources is not found any more,
+// when another machine answers than the one that was walked, and when the BMC
+// refuses a write as nothing it knows. It holds no state and no secret. It is
+// safe for concurrent use.
 type Topology struct {
-	mu   sync.Mutex
-	tree *tree
+	mu     sync.Mutex
+	walked walk
+	file   cacheFile // where it outlives the process; "" for nowhere
+}
+
+// A walk is what was found, when, and on which machine.
+type walk struct {
+	Tree    *tree // nil before the first
+	Machine string
+	At      time.Time
 }
 
 // tree is what a walk found. It is not changed once it is in a Topology.
@@ -34,14 +45,19 @@ type resetAction struct {
 	Types  []string // the ResetTypes it takes
 }
 
-func (t *Topology) load() *tree {
+func (t *Topology) load() walk {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.tree
+	return t.walked
 }
 
-func (t *Topology) store(found *tree) {
+// store keeps what was found. The zero walk drops what was kept.
+func (t *Topology) store(found walk) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tree = found
+	if t.walked == found {
+		return
+	}
+	t.walked = found
+	t.file.write(found)
 }

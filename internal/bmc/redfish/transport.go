@@ -305,6 +305,9 @@ func (c *Client) askUnless(ctx context.Context, op string, r request, settled fu
 			return a, nil
 		}
 		e := c.refused(op, r, a)
+		if r.writes() {
+			c.doubt(e)
+		}
 		wait := max(pause, e.RetryAfter)
 		if e.Kind != bmc.KindBusy || e.Uncertain || c.clock.Now().Add(wait).After(deadline) {
 			return a, e
