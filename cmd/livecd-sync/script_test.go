@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			"sim": cmdSim, "behave": cmdBehave, "fault": cmdFault, "power": cmdPower, "mount": cmdMount,
 			"disk-boot": cmdDiskBoot, "up": cmdUp, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
 			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
-			"status": cmdStatus, "count": cmdCount, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
+			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
 		},
 	})
 }
@@ -252,6 +252,28 @@ func cmdCount(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%d requests, at most %d were expected", len(all), most)
 	}
 	ts.Logf("%s: %d requests", args[0], len(all))
+}
+
+// asked NODE FILE: the requests since the last such verb are those of FILE, a
+// line each; one that begins with * is a wait's, and may come any number of
+// times.
+func cmdAsked(ts *testscript.TestScript, _ bool, args []string) {
+	var got, want strings.Builder
+	m := simNode(ts, args[0]).Machine()
+	for _, r := range m.Requests() {
+		fmt.Fprintln(&got, r.Method, strings.TrimPrefix(r.Path, "/redfish/v1"))
+	}
+	m.ForgetRequests()
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		often, waits := strings.CutPrefix(line, "* ")
+		fmt.Fprintf(&want, "(%s)", regexp.QuoteMeta(often))
+		if waits {
+			want.WriteByte('*')
+		}
+	}
+	if !regexp.MustCompile("^" + want.String() + "$").MatchString(got.String()) {
+		ts.Fatalf("%s was asked\n%s", args[0], got.String())
+	}
 }
 
 func number(ts *testscript.TestScript, what string, got int, want string) {

@@ -147,6 +147,7 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 		return "", err
 	}
 	w.inserted = true
+	w.back = readBack{media: w.Clock.Now()}
 	return w.settle(ctx)
 }
 
@@ -176,6 +177,7 @@ func (w *work) setBootOnce(ctx context.Context) error {
 			return err
 		}
 		if w.showsArmed(s) {
+			w.back.state, w.back.at = &s, w.Clock.Now()
 			return nil
 		}
 		if definite(setErr) {
