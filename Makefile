@@ -13,7 +13,7 @@ export CI
 export PATH := $(CURDIR)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo bench fuzz fmt cue-vet cover clean deps
+.PHONY: help build test e2e lint demo bench fuzz fmt cue-vet cover clean deps
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, sc
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) test -race -timeout 30m ./...
+
+e2e: build ## boot live images in real machines (QEMU without KVM): as root, on Debian
+	test/e2e/build-iso
 
 lint: bin/golangci-lint ## run the linters of docs/lint.md
 	bin/golangci-lint run ./...
