@@ -256,8 +256,10 @@ func (t *target) dial(ctx context.Context, n site.Node) (bmc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	tls.OldCiphers = n.BMC.OldCiphers
 	return t.dialer.Dial(ctx, redfish.Config{
-		Node: n.Name, URL: n.BMC.URL, System: n.BMC.System, Auth: n.BMC.Auth, TLS: tls, ProfileName: n.BMC.Profile,
+		NoKeepAlive: n.BMC.NoKeepAlive,
+		Node:        n.Name, URL: n.BMC.URL, System: n.BMC.System, Auth: n.BMC.Auth, TLS: tls, ProfileName: n.BMC.Profile,
 		Credential: bmc.Credential{Username: n.BMC.Username, Password: password},
 	})
 }

@@ -143,6 +143,10 @@ type BMC struct {
 	TLS      TLS
 	Auth     bmc.Auth
 	Profile  string // the name of a profile row, or ""
+	// NoKeepAlive opens a connection for each request.
+	NoKeepAlive bool
+	// OldCiphers takes TLS 1.2 ciphers too that are no longer safe.
+	OldCiphers bool
 }
 
 // TLS says which certificate a BMC must show. At most one field is set; with

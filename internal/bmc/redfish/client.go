@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,18 +31,22 @@ type Config struct {
 
 	Profiles    []bmc.Profile // the rows; the first that matches is used
 	ProfileName string        // the row to use instead, or ""
+	NoKeepAlive bool          // a connection for each request
 	Clock       bmc.Clock     // nil means the machine's
 	Timeouts    Timeouts      // zero fields mean DefaultTimeouts
 	Topology    *Topology     // what an earlier connection found; nil for none
 	Log         func(Exchange)
 }
 
-// TLS says which certificate is accepted. At most one field is set; with none
-// the system's certificate authorities decide.
+// TLS says which certificate is accepted. At most one of CA, Fingerprint and
+// Insecure is set; with none the system's certificate authorities decide.
 type TLS struct {
 	CA          *x509.CertPool
 	Fingerprint string // "sha256:" and the hex digest of the leaf's DER
 	Insecure    bool   // any certificate
+	// OldCiphers takes TLS 1.2 ciphers too that Go counts as insecure, for BMCs
+	// whose web servers know no better.
+	OldCiphers bool
 }
 
 // Timeouts bound what a BMC may take.
@@ -166,12 +171,14 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.connect(ctx, tlsConf)
+	return c, c.connect(ctx, tlsConf, conf.NoKeepAlive)
 }
 
 // connect puts gofish on our transport.
-func (c *Client) connect(ctx context.Context, conf *tls.Config) error {
-	c.wire = &wire{base: newTransport(c.timeouts, conf), endpoint: c.endpoint, auth: c.auth, greeting: true}
+func (c *Client) connect(ctx context.Context, conf *tls.Config, noKeepAlive bool) error {
+	base := newTransport(c.timeouts, conf)
+	base.DisableKeepAlives = noKeepAlive
+	c.wire = &wire{base: base, endpoint: c.endpoint, auth: c.auth, greeting: true}
 	api, err := gofish.ConnectContext(ctx, gofish.ClientConfig{
 		Endpoint:          c.endpoint.Scheme + "://" + c.endpoint.Host,
 		HTTPClient:        &http.Client{Transport: c.wire, CheckRedirect: redirected(c.endpoint)},
@@ -210,6 +217,11 @@ func (t TLS) config() (*tls.Config, error) {
 		MinVersion:       tls.VersionTLS12,
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
 		RootCAs:          t.CA,
+	}
+	if t.OldCiphers {
+		for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+			conf.CipherSuites = append(conf.CipherSuites, suite.ID)
+		}
 	}
 	switch {
 	case t.Fingerprint != "":

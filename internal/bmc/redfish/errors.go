@@ -281,7 +281,7 @@ func asTLS(e *bmc.Error, endpoint host, err error) bool {
 		e.Hint = "check that bmc.address is the BMC's HTTPS port"
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
 		e.Err = fmt.Errorf("no TLS connection with %s: %w", endpoint.Host, rootCause(err))
-		e.Hint = "the BMC may only know TLS that is too old; update its firmware"
+		e.Hint = "the BMC may only know TLS that is too old; update its firmware, or if that cannot be, try bmc.oldCiphers: true"
 	default:
 		return false
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -202,6 +204,43 @@ func TestHTTP1AndOneConnection(t *testing.T) {
 	if proto.Load() != "HTTP/1.1" || curves.Load() != "[X25519 CurveP256]" {
 		t.Errorf("%v with the curves %v", proto.Load(), curves.Load())
 	}
+}
+
+// A BMC that chokes on a connection which stays open gets one for each request.
+func TestNoKeepAlive(t *testing.T) {
+	m, s := machine(t, bmcsim.Config{})
+	conf := s.config(t)
+	conf.NoKeepAlive = true
+	c := open(t, conf)
+	observe(t, c)
+	must(t, c.SetBootOnce(t.Context()))
+	must(t, c.Close(t.Context()))
+	if conns, asked := int(s.conns.Load()), len(m.Requests()); conns != asked || asked < 9 {
+		t.Errorf("%d connections for %d requests", conns, asked)
+	}
+	if n := m.Stats().Sessions; n != 0 {
+		t.Errorf("%d sessions left", n)
+	}
+}
+
+// A web server that knows no safe cipher is spoken to only where the site file
+// says so.
+func TestOldCiphers(t *testing.T) {
+	m := bmcsim.New(bmcsim.Config{})
+	t.Cleanup(m.Close)
+	s := httptest.NewUnstartedServer(m.Handler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA256}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	conf := (&server{Server: s}).config(t)
+	_, err := open(t, conf).Observe(t.Context())
+	wantError(t, err, bmc.KindTLS, "bmc.oldCiphers")
+	if len(m.Requests()) > 0 {
+		t.Errorf("asked %q", asked(m))
+	}
+	conf.TLS.OldCiphers = true
+	observe(t, open(t, conf))
 }
 
 // Credentials go to the BMC's own scheme and host, and a POST is never turned

@@ -138,7 +138,7 @@ func TestLoadEverything(t *testing.T) {
 			URL: "https://bmc1.example.org:8443", System: "/redfish/v1/Systems/1", Username: "operator",
 			Password: site.SecretRef{Command: []string{"pass", "show", "bmc/n1"}},
 			TLS:      site.TLS{Fingerprint: "sha256:3c0b64a6bc0fcb1c9d7ae4c50f1c4b8f0c2d51f0a9c7f0fb2c1f8b3f4ed2a91e"},
-			Auth:     bmc.AuthBasic,
+			Auth:     bmc.AuthBasic, NoKeepAlive: true, OldCiphers: true,
 		},
 		SSH: &site.SSH{
 			Address: "n1.example.org", Port: 2222, User: "admin", Identity: filepath.Join(dir, "keys/n1"),

@@ -49,6 +49,15 @@ func (e entry) number(section, key string, otherwise int) int {
 	return n
 }
 
+// flag is the truth value that holds for a key.
+func (e entry) flag(section, key string, otherwise bool) bool {
+	v := e.get(section, key)
+	if v == nil || v.bad || v.kind != boolean {
+		return otherwise
+	}
+	return v.text == "true"
+}
+
 // entry adds the nodes that one entry of the file stands for.
 func (r *resolver) entry(v *value, names []string) {
 	e := entry{own: v, defaults: r.defaults}
@@ -111,6 +120,9 @@ func (r *resolver) node(e entry) site.Node {
 			TLS:      certificate(e.get("bmc", "tls")),
 			Auth:     bmc.Auth(e.str("bmc", "auth", r.builtin.BMC.Auth)),
 			Profile:  e.str("bmc", "profile", ""),
+
+			NoKeepAlive: !e.flag("bmc", "keepAlive", true),
+			OldCiphers:  e.flag("bmc", "oldCiphers", false),
 		},
 		SSH:     r.ssh(e),
 		Console: console(e),
@@ -167,10 +179,10 @@ func consoleChoice(e entry) string {
 // console is what a node's console is. Its paths, and the arguments of its
 // command, are filled in by spread.
 func console(e entry) site.Console {
-	old, key := e.get("console", "oldAlgorithms"), e.get("console", "hostKey")
+	key := e.get("console", "hostKey")
 	c := site.Console{
 		Port:          e.number("console", "port", 0),
-		OldAlgorithms: old != nil && old.kind == boolean && old.text == "true",
+		OldAlgorithms: e.flag("console", "oldAlgorithms", false),
 		HostKey:       site.HostKey{Any: key != nil && key.kind == text, Fingerprint: key.get("fingerprint").str()},
 	}
 	switch consoleChoice(e) {
@@ -264,7 +276,7 @@ func duration(s string) time.Duration {
 
 // sections are the keys of which a node knows the place, by section.
 var sections = map[string][]string{
-	"bmc":     {"address", "system", "username", "password", "tls", "auth", "profile"},
+	"bmc":     {"address", "system", "username", "password", "tls", "auth", "profile", "keepAlive", "oldCiphers"},
 	"ssh":     {"address", "port", "user", "identity", "password", "hostKey"},
 	"console": {"socket", "command", "way", "port", "hostKey", "oldAlgorithms"},
 	"boot":    {"within"},
