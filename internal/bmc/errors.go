@@ -78,3 +78,13 @@ func HintOf(err error) string {
 	}
 	return ""
 }
+
+// A CertificateChange is a BMC that shows another certificate than the accepted
+// one, as the cause inside an *Error of kind tls. Both are named as site files
+// name them: "sha256:" and the hex digest of the certificate's DER.
+type CertificateChange struct{ Accepted, Shown string }
+
+// Error names both.
+func (c *CertificateChange) Error() string {
+	return "the BMC shows the certificate " + c.Shown + ", and the accepted one is " + c.Accepted
+}

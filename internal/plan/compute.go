@@ -32,6 +32,7 @@ var errNotObserved = fmt.Errorf("it was not looked at")
 func (d *draft) plan() NodePlan {
 	switch {
 	case d.facts.Err != nil:
+		d.driftCertificate()
 		d.fail(asError(d.facts.Err, "read it again with -v, and look at its BMC"))
 	case d.facts.Profile.Lacks != "":
 		d.fail(&bmc.Error{

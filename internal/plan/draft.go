@@ -79,6 +79,14 @@ func (d *draft) driftRunning(got string) {
 	d.drifts = append(d.drifts, Drift{Field: "running", Want: d.node.Image, Got: got, At: d.node.At("image")})
 }
 
+// driftCertificate: another certificate than the accepted one is a difference
+// that a person has to judge.
+func (d *draft) driftCertificate() {
+	if c, ok := errors.AsType[*bmc.CertificateChange](d.facts.Err); ok {
+		d.drift("bmc.tls", c.Accepted, c.Shown)
+	}
+}
+
 func (d *draft) noteArmed() {
 	d.note("%s boots at the next reset, which reset: never leaves to a person", d.node.Image)
 }

@@ -54,7 +54,7 @@ const (
 
 // A Drift is one difference between what is wanted and what is.
 type Drift struct {
-	Field string // "image", "media", "boot", "power", "overlay"
+	Field string // "image", "media", "boot", "power", "overlay", "bmc.tls"
 	Want  string
 	Got   string
 	At    site.Pos

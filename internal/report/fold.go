@@ -50,6 +50,8 @@ func planKey(o Options) func(plan.NodePlan) string {
 		switch {
 		case o.Verbose:
 			return n.Node
+		case n.State == plan.Failed:
+			return string(n.State) + "\n" + driftKey(n) + errorKey(n.Err, ownOf(n))
 		case n.Err != nil:
 			return string(n.State) + "\n" + errorKey(n.Err, ownOf(n))
 		}

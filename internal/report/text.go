@@ -178,6 +178,7 @@ func (p *page) planBlock(b block) {
 		p.trouble(b)
 	case plan.Failed:
 		p.head(p.paint(red, "✗"), b, p.paint(red, "failed")+kindOf(b.nodes[0].Err))
+		p.drifts(b)
 		p.trouble(b)
 	case plan.InSync:
 		p.inSync("in sync", b)

@@ -36,6 +36,9 @@ type Config struct {
 	Timeouts    Timeouts      // zero fields mean DefaultTimeouts
 	Topology    *Topology     // what an earlier connection found; nil for none
 	Log         func(Exchange)
+	// Tap is put around what carries every request and answer, gofish's and our
+	// own, to look on; nil for nothing. What it sees holds secrets.
+	Tap func(http.RoundTripper) http.RoundTripper
 }
 
 // TLS says which certificate is accepted. At most one of CA, Fingerprint and
@@ -171,14 +174,17 @@ func newClient(ctx context.Context, conf Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.connect(ctx, tlsConf, conf.NoKeepAlive)
+	return c, c.connect(ctx, tlsConf, conf)
 }
 
 // connect puts gofish on our transport.
-func (c *Client) connect(ctx context.Context, conf *tls.Config, noKeepAlive bool) error {
-	base := newTransport(c.timeouts, conf)
-	base.DisableKeepAlives = noKeepAlive
-	c.wire = &wire{base: base, endpoint: c.endpoint, auth: c.auth, greeting: true}
+func (c *Client) connect(ctx context.Context, tlsConf *tls.Config, conf Config) error {
+	base := newTransport(c.timeouts, tlsConf)
+	base.DisableKeepAlives = conf.NoKeepAlive
+	c.wire = &wire{base: base, carrier: base, endpoint: c.endpoint, auth: c.auth, greeting: true}
+	if conf.Tap != nil {
+		c.wire.carrier = conf.Tap(base)
+	}
 	api, err := gofish.ConnectContext(ctx, gofish.ClientConfig{
 		Endpoint:          c.endpoint.Scheme + "://" + c.endpoint.Host,
 		HTTPClient:        &http.Client{Transport: c.wire, CheckRedirect: redirected(c.endpoint)},
@@ -234,8 +240,8 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		conf.InsecureSkipVerify = true // the pin below is stricter
 		conf.VerifyConnection = func(s tls.ConnectionState) error {
-			if got := fingerprint(s.PeerCertificates[0]); got != want {
-				return &pinError{got: got, want: want}
+			if got := Fingerprint(s.PeerCertificates[0]); got != want {
+				return &bmc.CertificateChange{Accepted: want, Shown: got}
 			}
 			return nil
 		}

@@ -213,7 +213,7 @@ func (c *Client) lost(ctx context.Context, op string, r request, sent bool, err 
 	case ctx.Err() != nil:
 		e.Kind, e.Err, e.Hint = bmc.KindTimeout, fmt.Errorf("time ran out while %s was asked: %w", where, ctx.Err()),
 			hintFor(bmc.KindTimeout, 0)
-	case asTLS(e, c.endpoint, err):
+	case c.asTLS(e, err):
 	case errors.As(err, &dns):
 		e.Kind, e.Err, e.Hint = bmc.KindUnreachable, fmt.Errorf("the name %s has no address: %w", dns.Name, err),
 			"check bmc.address and the name server"
@@ -246,41 +246,36 @@ func rootCause(err error) error {
 	}
 }
 
-// pinError is a certificate other than the one the site file names.
-type pinError struct{ got, want string }
-
-func (p *pinError) Error() string {
-	return "the BMC shows the certificate " + p.got + " and the site file names " + p.want
-}
-
-// fingerprint is how a site file names a certificate.
-func fingerprint(cert *x509.Certificate) string {
+// Fingerprint is how a site file names a certificate.
+func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // asTLS fills e when err is about the TLS of the connection.
-func asTLS(e *bmc.Error, endpoint host, err error) bool {
-	var pin *pinError
+func (c *Client) asTLS(e *bmc.Error, err error) bool {
+	var changed *bmc.CertificateChange
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	switch {
-	case errors.As(err, &pin):
-		e.Err = pin
-		e.Hint = "if the BMC was given a new certificate, write tls: {fingerprint: \"" + pin.got + "\"}; if not, somebody may be in between"
+	case errors.As(err, &changed):
+		e.Err = changed
+		e.Hint = "if the BMC was given a new certificate, livecd-sync trust -w " + c.node + " --replace " + c.node +
+			" accepts it; if not, somebody may be in between, and no password was sent"
 	case errors.As(err, &verify):
 		got := "unknown"
 		if len(verify.UnverifiedCertificates) > 0 {
-			got = fingerprint(verify.UnverifiedCertificates[0])
+			got = Fingerprint(verify.UnverifiedCertificates[0])
 		}
-		e.Err = fmt.Errorf("the certificate of %s, %s, is not trusted: %w", endpoint.Host, got, verify.Err)
-		e.Hint = "compare it with the one in the BMC's web page, then write tls: {fingerprint: \"" + got + "\"}, or give its authority as tls: {ca: FILE}"
+		e.Err = fmt.Errorf("the certificate of %s, %s, is not trusted: %w", c.endpoint.Host, got, verify.Err)
+		e.Hint = "compare it with the one in the BMC's web page, then livecd-sync trust -w " + c.node +
+			" writes it into the site file; or give its authority as tls: {ca: FILE}"
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		e.Err = fmt.Errorf("%s does not speak TLS", endpoint.Host)
+		e.Err = fmt.Errorf("%s does not speak TLS", c.endpoint.Host)
 		e.Hint = "check that bmc.address is the BMC's HTTPS port"
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
-		e.Err = fmt.Errorf("no TLS connection with %s: %w", endpoint.Host, rootCause(err))
+		e.Err = fmt.Errorf("no TLS connection with %s: %w", c.endpoint.Host, rootCause(err))
 		e.Hint = "the BMC may only know TLS that is too old; update its firmware, or if that cannot be, try bmc.oldCiphers: true"
 	default:
 		return false

@@ -115,6 +115,7 @@ func (a answer) ok() bool { return a.status >= 200 && a.status < 300 }
 // at a time.
 type wire struct {
 	base     *http.Transport
+	carrier  http.RoundTripper // base, or what looks on around it
 	endpoint host
 	auth     *authorizer
 	last     *answer   // to the last request sent
@@ -136,7 +137,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	w.auth.sign(req)
-	resp, err := w.base.RoundTrip(req)
+	resp, err := w.carrier.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

@@ -159,10 +159,10 @@ func TestCertificates(t *testing.T) {
 	}
 	conf.TLS = redfish.TLS{}
 	_, err := open(t, conf).Observe(t.Context())
-	wantError(t, err, bmc.KindTLS, s.pin(), "tls: {fingerprint:", "compare")
+	wantError(t, err, bmc.KindTLS, s.pin(), "livecd-sync trust -w node", "compare")
 	conf.TLS = redfish.TLS{Fingerprint: "sha256:" + strings.Repeat("0", 64)}
 	_, err = open(t, conf).Observe(t.Context())
-	wantError(t, err, bmc.KindTLS, s.pin(), "somebody may be in between")
+	wantError(t, err, bmc.KindTLS, s.pin(), strings.Repeat("0", 64), "--replace node", "somebody may be in between")
 	conf.TLS = redfish.TLS{Fingerprint: "sha256:beef"}
 	_, err = redfish.Open(t.Context(), conf)
 	wantError(t, err, bmc.KindTLS, "fingerprint")
