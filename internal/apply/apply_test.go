@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/livecd-sync/livecd-sync/internal/apply/applytest"
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
@@ -23,34 +24,34 @@ func running(image string) bmcsim.Boot { return bmcsim.Boot{Image: image} }
 
 func TestConverges(t *testing.T) {
 	for name, cfg := range map[string]bmcsim.Config{
-		"iLO, another image":       {Kind: bmcsim.ILO5, Running: running(oldImage)},
+		"iLO, another image":       {Kind: bmcsim.ILO5, Running: running(applytest.OldImage)},
 		"iLO, its disk":            {Kind: bmcsim.ILO5},
 		"iLO, off":                 {Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff},
-		"iLO as reported":          {Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: bmcsim.Reported(bmcsim.ILO5)},
-		"Gigabyte, another image":  {Kind: bmcsim.Gigabyte, Running: running(oldImage)},
+		"iLO as reported":          {Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Behaviour: bmcsim.Reported(bmcsim.ILO5)},
+		"Gigabyte, another image":  {Kind: bmcsim.Gigabyte, Running: running(applytest.OldImage)},
 		"Gigabyte as reported":     {Kind: bmcsim.Gigabyte, Behaviour: bmcsim.Reported(bmcsim.Gigabyte)},
-		"generic":                  {Kind: bmcsim.Generic, Running: running(oldImage)},
-		"answers are lost":         {Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: bmcsim.Behaviour{CloseAfterAction: true}},
-		"everything lags":          {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{InsertLags: true, EjectLags: true, PowerLags: true, PowerTransitions: true}},
-		"the name stays":           {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{NameNeverClears: true}},
-		"shutdown is ignored":      {Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: bmcsim.Behaviour{IgnoreShutdown: true}},
-		"no power off":             {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceRestart"}}},
-		"no graceful shutdown":     {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceOff", "On"}}},
-		"the image reads as blank": {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{Echo: bmcsim.EchoBlank}},
+		"generic":                  {Kind: bmcsim.Generic, Running: running(applytest.OldImage)},
+		"answers are lost":         {Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{CloseAfterAction: true}},
+		"everything lags":          {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{InsertLags: true, EjectLags: true, PowerLags: true, PowerTransitions: true}},
+		"the name stays":           {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{NameNeverClears: true}},
+		"shutdown is ignored":      {Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{IgnoreShutdown: true}},
+		"no power off":             {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceRestart"}}},
+		"no graceful shutdown":     {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceOff", "On"}}},
+		"the image reads as blank": {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{Echo: bmcsim.EchoBlank}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, cfg)
 			live := cfg.Running.Image != ""
-			w.write("precious", "a week's work")
+			w.Write("precious", "a week's work")
 			w.mustConverge()
-			if got := w.read("precious"); live && got != "a week's work" {
+			if got := w.Read("precious"); live && got != "a week's work" {
 				t.Errorf("the overlay was lost: %q", got)
 			}
-			if s := w.machine.Stats(); s.Boots != 1 || s.MediaBoots != 1 || s.Sessions != 0 {
+			if s := w.Machine.Stats(); s.Boots != 1 || s.MediaBoots != 1 || s.Sessions != 0 {
 				t.Errorf("boots: %+v", s)
 			}
-			if w.reboot != nil {
+			if w.Note != nil {
 				t.Error("the note of the reboot was left behind")
 			}
 		})
@@ -59,11 +60,11 @@ func TestConverges(t *testing.T) {
 
 func TestConvergesWithoutSSH(t *testing.T) {
 	for _, kind := range []bmcsim.Kind{bmcsim.ILO5, bmcsim.Gigabyte, bmcsim.Generic} {
-		for _, boot := range []bmcsim.Boot{{}, running(oldImage)} {
+		for _, boot := range []bmcsim.Boot{{}, running(applytest.OldImage)} {
 			w := newWorld(t, bmcsim.Config{Kind: kind, Running: boot})
-			w.node.SSH = nil
+			w.Node.SSH = nil
 			w.mustConverge()
-			if s := w.machine.Stats(); s.Boots != 1 || s.MediaBoots != 1 {
+			if s := w.Machine.Stats(); s.Boots != 1 || s.MediaBoots != 1 {
 				t.Errorf("%s: %+v", kind, s)
 			}
 		}
@@ -73,7 +74,7 @@ func TestConvergesWithoutSSH(t *testing.T) {
 // A write is read back, and a step that does not take ends the node's run with
 // an error that says where it stands; no machine is started twice.
 func TestFailures(t *testing.T) {
-	live := bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)}
+	live := bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)}
 	with := func(b bmcsim.Behaviour) bmcsim.Config { c := live; c.Behaviour = b; return c }
 	for _, c := range []struct {
 		name   string
@@ -88,10 +89,10 @@ func TestFailures(t *testing.T) {
 		{"the image is lost at power-on", with(bmcsim.Behaviour{DetachAtPowerOn: true}), nil, bmc.KindMedia, "it does not run new", "await-boot", -1},
 		{"Cd is not the virtual CD", with(bmcsim.Behaviour{IgnoreCd: true}), nil, bmc.KindMedia, "booted its disk", "await-boot", 1},
 		{"the backup fails", live, func(w *world) {
-			w.failBackup = &bmc.Error{Kind: bmc.KindOverlay, Err: errors.New("disk full"), Hint: "make room"}
+			w.FailBackup = &bmc.Error{Kind: bmc.KindOverlay, Err: errors.New("disk full"), Hint: "make room"}
 		}, bmc.KindOverlay, "disk full", "backup-overlay", 0},
 		{"the restore fails", live, func(w *world) {
-			w.failRestore = &bmc.Error{Kind: bmc.KindOverlay, Err: errors.New("tar died"), Hint: "again"}
+			w.FailRestore = &bmc.Error{Kind: bmc.KindOverlay, Err: errors.New("tar died"), Hint: "again"}
 		}, bmc.KindOverlay, "tar died", "restore-overlay", 1},
 		{"the insert fails", with(bmcsim.Behaviour{TaskFails: true}), nil, "", "", "insert-media", 0},
 	} {
@@ -116,7 +117,7 @@ func TestFailures(t *testing.T) {
 			if !slices.Equal(failed, []string{c.step}) {
 				t.Errorf("failed steps: %v, want %s alone", failed, c.step)
 			}
-			if got := w.machine.Stats().Boots; c.boots >= 0 && got != c.boots {
+			if got := w.Machine.Stats().Boots; c.boots >= 0 && got != c.boots {
 				t.Errorf("%d boots, want %d", got, c.boots)
 			}
 		})
@@ -127,7 +128,7 @@ func TestFailures(t *testing.T) {
 func (w *world) plan0(t *testing.T, cfg bmcsim.Config) []string {
 	t.Helper()
 	var names []string
-	for _, s := range newWorld(t, cfg).plan(nil).Nodes[0].Steps {
+	for _, s := range newWorld(t, cfg).Plan(nil).Nodes[0].Steps {
 		names = append(names, s.Action.Name())
 	}
 	return names
@@ -136,21 +137,21 @@ func (w *world) plan0(t *testing.T, cfg bmcsim.Config) []string {
 // A node that changed since it was planned is left alone.
 func TestStalePlan(t *testing.T) {
 	for name, change := range map[string]func(*world){
-		"somebody mounted the image":   func(w *world) { w.machine.SetMounted(newImage) },
-		"somebody switched it off":     func(w *world) { w.machine.SetPower(bmc.PowerOff) },
-		"ssh no longer answers":        func(w *world) { w.mu.Lock(); w.mute = true; w.mu.Unlock() },
-		"it was rebooted to the image": func(w *world) { w.machine.SetMounted(newImage); w.Start(running(newImage)) },
+		"somebody mounted the image":   func(w *world) { w.Machine.SetMounted(applytest.NewImage) },
+		"somebody switched it off":     func(w *world) { w.Machine.SetPower(bmc.PowerOff) },
+		"ssh no longer answers":        func(w *world) { w.SetMute(true) },
+		"it was rebooted to the image": func(w *world) { w.Machine.SetMounted(applytest.NewImage); w.Start(running(applytest.NewImage)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)})
-			p := w.plan(nil)
+			w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+			p := w.Plan(nil)
 			r := w.runner()
 			r.Overlays = afterBackup{w, func() { change(w) }}
-			res := r.Run(t.Context(), nil, w.site(), p).Nodes[0]
+			res := r.Run(t.Context(), nil, w.Site(), p).Nodes[0]
 			if bmc.KindOf(res.Err) != bmc.KindCancelled || !strings.Contains(res.Err.Error(), "nothing was reset") {
 				t.Errorf("err: %v", res.Err)
 			}
-			for _, q := range w.machine.Requests() {
+			for _, q := range w.Machine.Requests() {
 				if q.Method != http.MethodGet {
 					t.Errorf("it wrote: %s %s", q.Method, q.Path)
 				}
@@ -172,7 +173,7 @@ func (a afterBackup) Backup(ctx context.Context, n site.Node, p plan.Purpose, te
 
 // Stop lets the running step come to a safe point and starts no other.
 func TestStop(t *testing.T) {
-	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)})
+	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
 	stop := make(chan struct{})
 	r := w.runner()
 	r.Emit = func(e Event) {
@@ -180,7 +181,7 @@ func TestStop(t *testing.T) {
 			close(stop)
 		}
 	}
-	res := r.Run(t.Context(), stop, w.site(), w.plan(nil)).Nodes[0]
+	res := r.Run(t.Context(), stop, w.Site(), w.Plan(nil)).Nodes[0]
 	var got []string
 	for _, s := range res.Steps {
 		got = append(got, string(s.Outcome))
@@ -188,16 +189,16 @@ func TestStop(t *testing.T) {
 	if s := strings.Join(got, " "); s != "done done done done skipped skipped skipped skipped" {
 		t.Errorf("steps: %s", s)
 	}
-	if bmc.KindOf(res.Err) != bmc.KindCancelled || w.machine.Stats().Boots != 0 || w.machine.Mounted() != newImage {
-		t.Errorf("err %v, %+v", res.Err, w.machine.Stats())
+	if bmc.KindOf(res.Err) != bmc.KindCancelled || w.Machine.Stats().Boots != 0 || w.Machine.Mounted() != applytest.NewImage {
+		t.Errorf("err %v, %+v", res.Err, w.Machine.Stats())
 	}
 	w.mustConverge()
 }
 
 // A stop during await-boot ends the wait; the next run goes on from there.
 func TestStopDuringBoot(t *testing.T) {
-	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage), Timing: bmcsim.Timing{Post: 300 * time.Millisecond}})
-	w.write("precious", "kept")
+	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Timing: bmcsim.Timing{Post: 300 * time.Millisecond}})
+	w.Write("precious", "kept")
 	stop := make(chan struct{})
 	r := w.runner()
 	r.Emit = func(e Event) {
@@ -205,12 +206,12 @@ func TestStopDuringBoot(t *testing.T) {
 			close(stop)
 		}
 	}
-	if res := r.Run(t.Context(), stop, w.site(), w.plan(nil)).Nodes[0]; bmc.KindOf(res.Err) != bmc.KindCancelled {
+	if res := r.Run(t.Context(), stop, w.Site(), w.Plan(nil)).Nodes[0]; bmc.KindOf(res.Err) != bmc.KindCancelled {
 		t.Fatalf("err: %v", res.Err)
 	}
 	w.mustConverge()
-	if w.read("precious") != "kept" || w.machine.Stats().Boots != 1 {
-		t.Errorf("%q, %+v", w.read("precious"), w.machine.Stats())
+	if w.Read("precious") != "kept" || w.Machine.Stats().Boots != 1 {
+		t.Errorf("%q, %+v", w.Read("precious"), w.Machine.Stats())
 	}
 }
 
@@ -219,7 +220,7 @@ func TestStopDuringBoot(t *testing.T) {
 func TestManyNodes(t *testing.T) {
 	const count = 6
 	worlds, s, o, r := fleet(t, count, bmcsim.Behaviour{})
-	worlds["n0"].machine.SetBehaviour(bmcsim.Behaviour{NoLicence: true})
+	worlds["n0"].Machine.SetBehaviour(bmcsim.Behaviour{NoLicence: true})
 	most, down := 0, map[string]bool{}
 	r.MaxDown = 2
 	r.Emit = func(e Event) {
@@ -245,10 +246,10 @@ func TestManyNodes(t *testing.T) {
 // fleetRunner runs plans of all the worlds' nodes.
 func fleetRunner(worlds map[string]*world, o plan.Observed) *Runner {
 	return &Runner{
-		Dial: func(_ context.Context, n site.Node) (bmc.Client, error) { return worlds[n.Name].machine.Client(), nil },
-		Host: func(ctx context.Context, n site.Node) (plan.Host, error) { return worlds[n.Name].host(ctx, n) },
+		Dial: func(_ context.Context, n site.Node) (bmc.Client, error) { return worlds[n.Name].Machine.Client(), nil },
+		Host: func(ctx context.Context, n site.Node) (plan.Host, error) { return worlds[n.Name].Host(ctx, n) },
 		Beside: func(ctx context.Context, s *site.Site, n site.Node, st bmc.State) plan.Facts {
-			return worlds[n.Name].beside(ctx, s, n, st)
+			return worlds[n.Name].Beside(ctx, s, n, st)
 		},
 		Overlays: byNode{worlds}, Images: o.Images, Clock: bmc.SystemClock{}, Timing: fast,
 	}

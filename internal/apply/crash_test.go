@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/livecd-sync/livecd-sync/internal/apply/applytest"
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
@@ -90,13 +91,13 @@ func (c reaped) Reset(ctx context.Context, k bmc.ResetKind) error {
 // one start of the machine and the overlay as it was.
 func TestKilledAfterEveryWrite(t *testing.T) {
 	for name, cfg := range map[string]bmcsim.Config{
-		"iLO":                 {Kind: bmcsim.ILO5, Running: running(oldImage)},
+		"iLO":                 {Kind: bmcsim.ILO5, Running: running(applytest.OldImage)},
 		"iLO, off":            {Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff},
-		"iLO, lagging":        {Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: bmcsim.Behaviour{PowerLags: true, EjectLags: true, InsertLags: true, PowerTransitions: true}},
-		"Gigabyte":            {Kind: bmcsim.Gigabyte, Running: running(oldImage)},
+		"iLO, lagging":        {Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{PowerLags: true, EjectLags: true, InsertLags: true, PowerTransitions: true}},
+		"Gigabyte":            {Kind: bmcsim.Gigabyte, Running: running(applytest.OldImage)},
 		"Gigabyte, its disk":  {Kind: bmcsim.Gigabyte, Behaviour: bmcsim.Reported(bmcsim.Gigabyte)},
-		"restarts in place":   {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceRestart"}}},
-		"keeps ejected names": {Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{EjectKeepsName: true}},
+		"restarts in place":   {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceRestart"}}},
+		"keeps ejected names": {Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{EjectKeepsName: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,14 +118,14 @@ func TestKilledAfterEveryWrite(t *testing.T) {
 func killedAfter(t *testing.T, cfg bmcsim.Config, n int) (killed bool) {
 	t.Helper()
 	w := newWorld(t, cfg)
-	w.write("precious", "a week's work")
+	w.Write("precious", "a week's work")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reap := &reaper{world: w, cancel: cancel, left: n}
 	r := w.runner()
 	r.Overlays = reap
-	r.Dial = func(context.Context, site.Node) (bmc.Client, error) { return reaped{w.machine.Client(), reap}, nil }
-	r.Run(ctx, nil, w.site(), w.plan(nil))
+	r.Dial = func(context.Context, site.Node) (bmc.Client, error) { return reaped{w.Machine.Client(), reap}, nil }
+	r.Run(ctx, nil, w.Site(), w.Plan(nil))
 
 	what := fmt.Sprintf("killed after write %d", n)
 	for run := 0; ; run++ {
@@ -137,14 +138,14 @@ func killedAfter(t *testing.T, cfg bmcsim.Config, n int) (killed bool) {
 			break
 		}
 	}
-	if got := w.read("precious"); cfg.Running.Image != "" && got != "a week's work" {
+	if got := w.Read("precious"); cfg.Running.Image != "" && got != "a week's work" {
 		t.Errorf("%s: the overlay was lost", what)
 	}
-	if s := w.machine.Stats(); s.Boots != 1 {
+	if s := w.Machine.Stats(); s.Boots != 1 {
 		t.Errorf("%s: it was started %d times", what, s.Boots)
 	}
-	if w.reboot != nil {
-		t.Errorf("%s: the note was left behind: %+v", what, w.reboot)
+	if w.Note != nil {
+		t.Errorf("%s: the note was left behind: %+v", what, w.Note)
 	}
 	return reap.dead
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/livecd-sync/livecd-sync/internal/apply/applytest"
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
@@ -23,9 +24,9 @@ func cutOff(t *testing.T, w *world) {
 			close(stop)
 		}
 	}
-	r.Run(t.Context(), stop, w.site(), w.plan(nil))
-	if w.machine.Power() != bmc.PowerOff {
-		t.Fatalf("it was not left off: %s", w.machine.Power())
+	r.Run(t.Context(), stop, w.Site(), w.Plan(nil))
+	if w.Machine.Power() != bmc.PowerOff {
+		t.Fatalf("it was not left off: %s", w.Machine.Power())
 	}
 }
 
@@ -41,37 +42,37 @@ func TestEndsOnlyWhatItSaved(t *testing.T) {
 	}{
 		"planned from its disk, live by now": {
 			cfg:   bmcsim.Config{Kind: bmcsim.ILO5},
-			after: func(w *world) { w.Start(running(oldImage)) },
+			after: func(w *world) { w.Start(running(applytest.OldImage)) },
 		},
 		"silent and given up, live by now": {
-			cfg:    bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)},
-			before: func(w *world) { w.mute = true }, after: func(w *world) { w.mute = false }, accept: true,
+			cfg:    bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)},
+			before: func(w *world) { w.SetMute(true) }, after: func(w *world) { w.SetMute(false) }, accept: true,
 		},
 		"rebooted since its backup": {
-			cfg:    bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)},
-			backup: func(w *world) { w.Start(running(oldImage)) },
+			cfg:    bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)},
+			backup: func(w *world) { w.Start(running(applytest.OldImage)) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.cfg)
-			w.backups["older"], w.taken = map[string]string{"precious": "ancient"}, []string{"older"}
+			w.Backups["older"], w.Taken = map[string]string{"precious": "ancient"}, []string{"older"}
 			if c.before != nil {
 				c.before(w)
 			}
 			accept := map[string]bool{"n1": c.accept}
-			p := w.plan(accept)
+			p := w.Plan(accept)
 			if c.after != nil {
 				c.after(w)
 			}
-			w.write("precious", "a week's work")
+			w.Write("precious", "a week's work")
 			r := w.runner()
 			r.Accept = accept
 			if c.backup != nil {
-				r.Overlays = afterBackup{w, func() { c.backup(w); w.write("precious", "a week's work") }}
+				r.Overlays = afterBackup{w, func() { c.backup(w); w.Write("precious", "a week's work") }}
 			}
-			res := r.Run(t.Context(), nil, w.site(), p).Nodes[0]
-			if res.Converged || w.read("precious") != "a week's work" || w.machine.Stats().Boots != 0 {
-				t.Errorf("converged %v, err %v, overlay %q, boots %d", res.Converged, res.Err, w.read("precious"), w.machine.Stats().Boots)
+			res := r.Run(t.Context(), nil, w.Site(), p).Nodes[0]
+			if res.Converged || w.Read("precious") != "a week's work" || w.Machine.Stats().Boots != 0 {
+				t.Errorf("converged %v, err %v, overlay %q, boots %d", res.Converged, res.Err, w.Read("precious"), w.Machine.Stats().Boots)
 			}
 		})
 	}
@@ -80,36 +81,36 @@ func TestEndsOnlyWhatItSaved(t *testing.T) {
 // A backup that a run which was cut off still owes is not replaced by that of
 // another boot.
 func TestOwedBackupIsNotForgotten(t *testing.T) {
-	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)})
-	w.write("precious", "a week's work")
+	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+	w.Write("precious", "a week's work")
 	cutOff(t, w)
-	w.machine.SetMounted(oldImage)
-	w.machine.SetPower(bmc.PowerOn)
-	w.Start(running(oldImage)) // by hand
-	p := w.plan(nil)
+	w.Machine.SetMounted(applytest.OldImage)
+	w.Machine.SetPower(bmc.PowerOn)
+	w.Start(running(applytest.OldImage)) // by hand
+	p := w.Plan(nil)
 	if p.Nodes[0].State != plan.Blocked || p.Nodes[0].Err.Kind != bmc.KindOverlay {
 		t.Errorf("state %s, %v", p.Nodes[0].State, p.Nodes[0].Err)
 	}
-	if w.reboot == nil || w.reboot.Restore != "backup-1" {
-		t.Errorf("the note is lost: %+v", w.reboot)
+	if w.Note == nil || w.Note.Restore != "backup-1" {
+		t.Errorf("the note is lost: %+v", w.Note)
 	}
 }
 
 // A node that shall have nothing mounted, and was left off by a run that was cut
 // off, is switched on again.
 func TestNoImageIsFinished(t *testing.T) {
-	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage)})
-	w.node.Image = site.NoImage
+	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+	w.Node.Image = site.NoImage
 	cutOff(t, w)
-	if r := w.apply(); !r.Converged || w.machine.Power() != bmc.PowerOn || w.reboot != nil {
-		t.Errorf("converged %v, err %v, power %s, note %+v", r.Converged, r.Err, w.machine.Power(), w.reboot)
+	if r := w.apply(); !r.Converged || w.Machine.Power() != bmc.PowerOn || w.Note != nil {
+		t.Errorf("converged %v, err %v, power %s, note %+v", r.Converged, r.Err, w.Machine.Power(), w.Note)
 	}
 }
 
 // A machine that can be switched off but not on is restarted in place.
 func TestNoWayToPowerOn(t *testing.T) {
 	w := newWorld(t, bmcsim.Config{
-		Kind: bmcsim.Generic, Running: running(oldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceOff", "ForceRestart"}},
+		Kind: bmcsim.Generic, Running: running(applytest.OldImage), Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceOff", "ForceRestart"}},
 	})
 	w.mustConverge()
 }
@@ -117,7 +118,7 @@ func TestNoWayToPowerOn(t *testing.T) {
 // A backup that is due once the node runs is no failure of the boot.
 func TestDueBackupIsNoFailure(t *testing.T) {
 	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff})
-	w.node.Overlay.Every = 24 * time.Hour
+	w.Node.Overlay.Every = 24 * time.Hour
 	if r := w.apply(); !r.Converged {
 		t.Errorf("err %v", r.Err)
 	}
@@ -127,19 +128,19 @@ func TestDueBackupIsNoFailure(t *testing.T) {
 func fleet(t *testing.T, count int, b bmcsim.Behaviour) (map[string]*world, *site.Site, plan.Observed, *Runner) {
 	t.Helper()
 	worlds := map[string]*world{}
-	s := &site.Site{Images: map[string]site.Image{"new": {Name: "new", URL: newImage}}}
+	s := &site.Site{Images: map[string]site.Image{"new": {Name: "new", URL: applytest.NewImage}}}
 	o := plan.Observed{At: time.Now(), Nodes: map[string]plan.Facts{}}
 	for i := range count {
-		w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(oldImage), Behaviour: b})
-		w.node.Name = fmt.Sprintf("n%d", i)
-		worlds[w.node.Name] = w
-		s.Nodes = append(s.Nodes, w.node)
-		o.Images = w.images()
-		state, err := w.machine.Client().Observe(t.Context())
+		w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage), Behaviour: b})
+		w.Node.Name = fmt.Sprintf("n%d", i)
+		worlds[w.Node.Name] = w
+		s.Nodes = append(s.Nodes, w.Node)
+		o.Images = w.Images()
+		state, err := w.Machine.Client().Observe(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Nodes[w.node.Name] = w.beside(t.Context(), nil, w.node, state)
+		o.Nodes[w.Node.Name] = w.Beside(t.Context(), nil, w.Node, state)
 	}
 	return worlds, s, o, fleetRunner(worlds, o)
 }
@@ -151,7 +152,7 @@ func TestBatchCountsWhatStaysDown(t *testing.T) {
 	res := r.Run(t.Context(), nil, s, plan.Compute(s, o, nil))
 	off := 0
 	for _, w := range worlds {
-		if w.machine.Power() == bmc.PowerOff {
+		if w.Machine.Power() == bmc.PowerOff {
 			off++
 		}
 	}
