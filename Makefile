@@ -30,6 +30,7 @@ test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, sc
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) test -race -timeout 30m ./...
+	$(GO) test -parallel 16 -v -run '^TestEveryMisfortuneAtEveryRequest$$' ./internal/faultwalk
 
 e2e: build ## boot live images in real machines (QEMU without KVM): as root, on Debian
 	test/e2e/build-iso

@@ -25,8 +25,9 @@ type authorizer struct {
 	mode bmc.Auth
 	auto bmc.Auth // what AuthAuto means for this BMC, by its profile; "" is the usual
 
-	token   string
-	session string // its URI, to be deleted at the end
+	token    string
+	session  string   // its URI, to be deleted at the end
+	rejected []string // sessions that the BMC did not know any more, so it said
 
 	accepted bool  // Basic was accepted on this connection
 	opened   bool  // a session was opened on this connection
@@ -82,7 +83,9 @@ func (c *Client) send(ctx context.Context, op string, r request) (answer, error)
 			c.auth.refusal = c.passwordRefused(op, r, a, withToken)
 			return answer{}, c.auth.refusal
 		}
-		// The session ended under us; a 401 says that nothing was done.
+		// The session ended under us; a 401 says that nothing was done. It may be a
+		// slip, and the session still there: it is deleted with the others.
+		c.auth.rejected = append(c.auth.rejected, c.auth.session)
 		c.auth.token, c.auth.session = "", ""
 		if c.auth.wantsSession(request{method: http.MethodPost}) {
 			if err := c.login(ctx); err != nil {
@@ -184,15 +187,23 @@ func (c *Client) keepSession(op string, a answer) error {
 	return nil
 }
 
-// logout deletes the session, if there is one. One that is gone already is
-// none.
+// logout deletes the session, if there is one, after those that were rejected.
 func (c *Client) logout(ctx context.Context) error {
-	uri := c.auth.session
-	if uri == "" {
-		return nil
+	var err error
+	if c.auth.session != "" {
+		for _, uri := range c.auth.rejected {
+			_ = c.endSession(ctx, uri) // as a rule it is gone
+		}
+		err = c.endSession(ctx, c.auth.session)
 	}
-	a, err := c.exchange(ctx, "log out", request{method: http.MethodDelete, uri: uri})
-	c.auth.token, c.auth.session = "", ""
+	c.auth.token, c.auth.session, c.auth.rejected = "", "", nil
+	return err
+}
+
+// endSession deletes a session. One that is gone already is none.
+func (c *Client) endSession(ctx context.Context, uri string) error {
+	r := request{method: http.MethodDelete, uri: uri}
+	a, err := c.exchange(ctx, "log out", r)
 	if err != nil {
 		return settled(err)
 	}
@@ -201,9 +212,7 @@ func (c *Client) logout(ctx context.Context) error {
 		return nil
 	}
 	if !a.ok() {
-		e := c.refused("log out", request{method: http.MethodDelete, uri: uri}, a)
-		e.Uncertain = false
-		return e
+		return settled(c.refused("log out", r, a))
 	}
 	return nil
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package faultwalk
+
+const stride = 1
