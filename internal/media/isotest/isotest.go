@@ -18,6 +18,9 @@ type Image struct {
 	VolumeID string    // at most MaxVolumeID characters
 	Created  time.Time // with its zone, kept to 15 minutes; the zero time for none
 	Size     int64     // bytes, rounded up to whole sectors; at least MinSize
+	// Boot is what a PC's firmware loads and runs, at most a sector of 16-bit code
+	// (El Torito, without emulation); nil for an image that does not boot.
+	Boot []byte
 }
 
 // MinSize is the size of the smallest image: all structures and a file of one
@@ -48,7 +51,13 @@ func Write(w io.Writer, img Image) error {
 	if len(img.VolumeID) > MaxVolumeID {
 		return fmt.Errorf("isotest: volume id %q is longer than %d characters", img.VolumeID, MaxVolumeID)
 	}
+	if len(img.Boot) > media.SectorSize {
+		return fmt.Errorf("isotest: %d bytes of boot code do not fit into a sector", len(img.Boot))
+	}
 	sectors := (max(img.Size, MinSize) + media.SectorSize - 1) / media.SectorSize
+	if len(img.Boot) > 0 {
+		sectors += bootSectors
+	}
 	if sectors > 1<<20 {
 		return fmt.Errorf("isotest: %d bytes are too many for an image to test with", img.Size)
 	}
@@ -62,15 +71,29 @@ func Write(w io.Writer, img Image) error {
 
 func (img Image) sector(n, total int) []byte {
 	b := make([]byte, media.SectorSize)
+	if len(img.Boot) > 0 && n > sectorPrimary {
+		switch n {
+		case sectorBootRecord:
+			bootRecord(b, total-2)
+			return b
+		case total - 2:
+			bootCatalog(b, total-1)
+			return b
+		case total - 1:
+			copy(b, img.Boot)
+			return b
+		}
+		n-- // what follows the boot record is a sector later
+	}
 	switch n {
 	case sectorPrimary:
 		img.primary(b, total)
 	case sectorTerminator:
 		copy(b, "\xffCD001\x01")
 	case sectorPathL:
-		pathTable(b, binary.LittleEndian)
+		img.pathTable(b, binary.LittleEndian)
 	case sectorPathM:
-		pathTable(b, binary.BigEndian)
+		img.pathTable(b, binary.BigEndian)
 	case sectorRoot:
 		img.root(b, total)
 	default:
@@ -79,6 +102,15 @@ func (img Image) sector(n, total int) []byte {
 		}
 	}
 	return b
+}
+
+// at is where a structure is in this image: in one that boots, all behind the
+// primary descriptor make room for the boot record.
+func (img Image) at(sector int) int {
+	if len(img.Boot) > 0 && sector > sectorPrimary {
+		return sector + 1
+	}
+	return sector
 }
 
 // primary fills in the primary volume descriptor (ECMA-119 8.4).
@@ -91,9 +123,9 @@ func (img Image) primary(b []byte, total int) {
 	both16(b[124:], 1) // number of this one
 	both16(b[128:], media.SectorSize)
 	both32(b[132:], pathTableSize)
-	binary.LittleEndian.PutUint32(b[140:], sectorPathL)
-	binary.BigEndian.PutUint32(b[148:], sectorPathM)
-	img.record(b[156:], "\x00", sectorRoot, media.SectorSize, directoryFlag)
+	binary.LittleEndian.PutUint32(b[140:], uint32(img.at(sectorPathL)))
+	binary.BigEndian.PutUint32(b[148:], uint32(img.at(sectorPathM)))
+	img.record(b[156:], "\x00", img.at(sectorRoot), media.SectorSize, directoryFlag)
 	for _, span := range [][2]int{{190, 318}, {318, 446}, {446, 574}, {574, 702}, {702, 739}, {739, 776}, {776, 813}} {
 		text(b[span[0]:span[1]], "")
 	}
@@ -105,9 +137,13 @@ func (img Image) primary(b []byte, total int) {
 }
 
 func (img Image) root(b []byte, total int) {
-	n := img.record(b, "\x00", sectorRoot, media.SectorSize, directoryFlag)
-	n += img.record(b[n:], "\x01", sectorRoot, media.SectorSize, directoryFlag)
-	img.record(b[n:], fileName, sectorFile, (total-sectorFile)*media.SectorSize, 0)
+	n := img.record(b, "\x00", img.at(sectorRoot), media.SectorSize, directoryFlag)
+	n += img.record(b[n:], "\x01", img.at(sectorRoot), media.SectorSize, directoryFlag)
+	end := total
+	if len(img.Boot) > 0 {
+		end -= 2
+	}
+	img.record(b[n:], fileName, img.at(sectorFile), (end-img.at(sectorFile))*media.SectorSize, 0)
 }
 
 // record writes a directory record (ECMA-119 9.1) and returns its length.
@@ -127,9 +163,9 @@ func (img Image) record(b []byte, name string, sector, size int, flags byte) int
 	return n
 }
 
-func pathTable(b []byte, order binary.ByteOrder) {
+func (img Image) pathTable(b []byte, order binary.ByteOrder) {
 	b[0] = 1 // length of the root's name
-	order.PutUint32(b[2:], sectorRoot)
+	order.PutUint32(b[2:], uint32(img.at(sectorRoot)))
 	order.PutUint16(b[6:], 1)
 }
 
