@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,7 +26,34 @@ type images struct {
 	base string // http://127.a.b.c[:port]
 
 	mu    sync.Mutex
-	reads map[string]int // range requests by the image's name
+	reads map[string]int   // range requests by the image's name
+	bytes map[string]int64 // that were sent of it
+}
+
+// identify reads from an image of one's own who it is.
+func (i *ImageSpec) identify() error {
+	if i.File == "" {
+		return nil
+	}
+	name, err := filepath.Abs(i.File)
+	if err != nil {
+		return fmt.Errorf("sim: image %s: %w", i.Name, err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("sim: image %s: %w", i.Name, err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	b := make([]byte, media.SectorSize)
+	if _, err := f.ReadAt(b, media.DescriptorOffset); err != nil {
+		return fmt.Errorf("sim: image %s: %s is no ISO image: %w", i.Name, name, err)
+	}
+	volume, err := media.ParseVolume(b)
+	if err != nil {
+		return fmt.Errorf("sim: image %s: %s: %w", i.Name, name, err)
+	}
+	i.File, i.VolumeID = name, volume.ID
+	return nil
 }
 
 // writeImages makes the image files below dir.
@@ -42,6 +70,17 @@ func writeImages(dir string, specs []ImageSpec) error {
 }
 
 func writeImage(name string, s ImageSpec) error {
+	// Never written through: an earlier simulation may have left a link to
+	// somebody's image there.
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sim: replace image %s: %w", s.Name, err)
+	}
+	if s.File != "" {
+		if err := os.Symlink(s.File, name); err != nil {
+			return fmt.Errorf("sim: link image %s: %w", s.Name, err)
+		}
+		return nil
+	}
 	f, err := os.Create(name)
 	if err != nil {
 		return fmt.Errorf("sim: make image %s: %w", s.Name, err)
@@ -55,7 +94,7 @@ func writeImage(name string, s ImageSpec) error {
 
 // serveImages serves dir's images at /iso/NAME.iso.
 func serveImages(l net.Listener, dir string) *images {
-	im := &images{base: "http://" + strings.TrimSuffix(l.Addr().String(), ":80"), reads: map[string]int{}}
+	im := &images{base: "http://" + strings.TrimSuffix(l.Addr().String(), ":80"), reads: map[string]int{}, bytes: map[string]int64{}}
 	files := http.StripPrefix("/iso", http.FileServer(http.Dir(dir)))
 	im.web = serveWeb(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, isImage := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/iso/"), ".iso")
@@ -68,9 +107,31 @@ func serveImages(l net.Listener, dir string) *images {
 			im.reads[name]++
 			im.mu.Unlock()
 		}
-		files.ServeHTTP(w, r)
+		sent := &countingWriter{ResponseWriter: w}
+		files.ServeHTTP(sent, r)
+		im.mu.Lock()
+		im.bytes[name] += sent.n
+		im.mu.Unlock()
 	}), nil)
 	return im
+}
+
+// countingWriter counts the bytes of a body.
+type countingWriter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (c *countingWriter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+func (im *images) bytesSent(name string) int64 {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.bytes[name]
 }
 
 func (im *images) url(name string) string { return im.base + "/iso/" + name + ".iso" }
@@ -118,6 +179,15 @@ func newDrive(from netip.Addr) drive {
 func (d drive) check(ctx context.Context, url string) error {
 	_, _, err := d.piece(ctx, url, media.DescriptorOffset, media.SectorSize)
 	return err
+}
+
+// volume reads who the image is.
+func (d drive) volume(ctx context.Context, url string) (site.Volume, error) {
+	b, _, err := d.piece(ctx, url, media.DescriptorOffset, media.SectorSize)
+	if err != nil {
+		return site.Volume{}, err
+	}
+	return media.ParseVolume(b)
 }
 
 // medium is an image as the node that boots it sees it.

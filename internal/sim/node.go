@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -26,27 +24,35 @@ import (
 // A Node is one simulated machine with its BMC. Its methods are safe for
 // concurrent use.
 type Node struct {
-	spec     NodeSpec
-	dir      string // the node's directory
-	address  netip.Addr
-	bmcAt    netip.Addr
-	cert     certificate
-	login    login
-	drive    drive
-	bootTime time.Duration // POST's end to ssh
+	spec    NodeSpec
+	dir     string // the node's directory
+	address netip.Addr
+	bmcAt   netip.Addr
+	cert    certificate
+	drive   drive
 
+	computer   computer
 	machine    *bmcsim.Machine
 	attached   chan struct{} // closed once machine is set
 	redfish    *web
 	handshakes atomic.Int64
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, with every change below
-	running *system       // nil while nothing runs
-	failed  error         // why the last boot came to nothing
-	started int           // boots that came up
-	cancel  context.CancelFunc
-	booting sync.WaitGroup
+	changed chan struct{} // closed, and made anew, whenever what runs has changed
+}
+
+// A computer is what a node's BMC governs: one in this process, or one in QEMU.
+type computer interface {
+	bmcsim.Host
+	// describe fills in what runs.
+	describe(*Status)
+	// volume is the identity of the live image that runs, or zero.
+	volume() site.Volume
+	// inOverlay calls f with the overlay. The system neither comes nor goes
+	// meanwhile.
+	inOverlay(f func(*os.Root) error) error
+	// close ends what runs.
+	close() error
 }
 
 // Running is what a node runs.
@@ -74,7 +80,10 @@ type Status struct {
 	Boots      int         `json:"boots"`
 	Resets     int         `json:"resets"`     // resets and power cuts while it was on
 	Handshakes int         `json:"handshakes"` // TLS handshakes begun with the BMC
-	Error      string      `json:"error,omitempty"`
+	// Console is the path of the serial console's socket, of a node in QEMU. What
+	// such a node's BootID and HostKey are is known to its system alone.
+	Console string `json:"console,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Name is the node's name in the site file.
@@ -84,7 +93,7 @@ func (n *Node) Name() string { return n.spec.Name }
 func (n *Node) Machine() *bmcsim.Machine { return n.machine }
 
 // Upper is the directory that holds the node's overlay while it runs a live
-// image.
+// image. A node in QEMU has its overlay in its memory.
 func (n *Node) Upper() string { return filepath.Join(n.dir, "upper") }
 
 // Handshakes counts the TLS handshakes begun with the node's BMC.
@@ -106,14 +115,7 @@ func (n *Node) BootID() string { return n.Status().BootID }
 func (n *Node) Boots() int { return n.Status().Boots }
 
 // Volume is the identity of the live image that runs, or zero.
-func (n *Node) Volume() site.Volume {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.running == nil {
-		return site.Volume{}
-	}
-	return n.running.volume
-}
+func (n *Node) Volume() site.Volume { return n.computer.volume() }
 
 // Status tells how the node is now.
 func (n *Node) Status() Status {
@@ -121,25 +123,16 @@ func (n *Node) Status() Status {
 		Name: n.spec.Name, Kind: n.spec.Kind, BMC: n.BMCAddress(), SSH: n.SSHAddress(),
 		Power: n.machine.Power(), Mounted: n.machine.Mounted(), Resets: n.machine.Stats().PowerCycles, Handshakes: n.Handshakes(),
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s.Boots = n.started
-	if n.failed != nil {
-		s.Error = n.failed.Error()
-	}
-	if r := n.running; r != nil {
-		s.Running, s.VolumeID, s.BootID = RunningDisk, r.volume.ID, r.bootID
-		s.HostKey = ssh.FingerprintSHA256(r.sshd.hostKey)
-		if r.live {
-			s.Running = RunningLive
-		}
-	}
+	n.computer.describe(&s)
 	return s
 }
 
 // Await returns once ok holds. It looks whenever a system has come up or gone
-// down. Its error is ctx's.
+// down, and now and then for what the BMC does on its own. Its error is ctx's.
 func (n *Node) Await(ctx context.Context, ok func(Status) bool) error {
+	const pause = 20 * time.Millisecond
+	again := time.NewTicker(pause)
+	defer again.Stop()
 	for {
 		n.mu.Lock()
 		changed := n.changed
@@ -150,14 +143,17 @@ func (n *Node) Await(ctx context.Context, ok func(Status) bool) error {
 		}
 		select {
 		case <-changed:
+		case <-again.C:
 		case <-ctx.Done():
 			return fmt.Errorf("sim: %s is not as awaited (power %q, runs %q, %d boots): %w", s.Name, s.Power, s.Running, s.Boots, ctx.Err())
 		}
 	}
 }
 
-// signal tells Await. The lock is held by the caller.
+// signal tells Await that what runs has changed.
 func (n *Node) signal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	close(n.changed)
 	n.changed = make(chan struct{})
 }
@@ -183,27 +179,18 @@ func (n *Node) ReadOverlay(name string) (content string, err error) {
 	return content, err
 }
 
-// inOverlay calls f with the overlay and a name in it; the system neither comes
-// nor goes meanwhile.
+// inOverlay calls f with the overlay and a name in it.
 func (n *Node) inOverlay(name string, f func(*os.Root, string) error) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.running == nil || !n.running.live {
-		return fmt.Errorf("sim: %s runs no live image: it has no overlay now", n.spec.Name)
-	}
-	root, err := os.OpenRoot(n.Upper())
-	if err != nil {
-		return fmt.Errorf("sim: open the overlay of %s: %w", n.spec.Name, err)
-	}
-	defer root.Close()
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
 	if name == "" {
 		return fmt.Errorf("sim: %s: that is the overlay itself, not a file in it", n.spec.Name)
 	}
-	if err := f(root, name); err != nil {
-		return fmt.Errorf("sim: the overlay of %s: %w", n.spec.Name, err)
-	}
-	return nil
+	return n.computer.inOverlay(func(root *os.Root) error {
+		if err := f(root, name); err != nil {
+			return fmt.Errorf("sim: the overlay of %s: %w", n.spec.Name, err)
+		}
+		return nil
+	})
 }
 
 // DiskBoot powers the node off and on again, without its CD, and returns once it
@@ -214,103 +201,6 @@ func (n *Node) DiskBoot(ctx context.Context) error {
 	n.machine.SetOverride(bmc.BootOverride{Target: "None", Enabled: "Disabled"})
 	n.machine.SetPower(bmc.PowerOn)
 	return n.Await(ctx, func(s Status) bool { return s.Boots > before && s.Running == RunningDisk })
-}
-
-// computer is the node as its BMC governs it.
-type computer struct{ *Node }
-
-// Start boots; it returns at once.
-func (c computer) Start(b bmcsim.Boot) {
-	n := c.Node
-	ctx, cancel := context.WithCancel(context.Background())
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cancel = cancel
-	n.booting.Go(func() {
-		err := n.boot(ctx, b.Image)
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.failed = err
-		n.signal()
-	})
-}
-
-// Shutdown ends what runs.
-func (c computer) Shutdown(off func()) {
-	c.Stop()
-	off()
-}
-
-// Stop ends what runs, or boots, and returns once it is gone.
-func (c computer) Stop() {
-	n := c.Node
-	n.mu.Lock()
-	if n.cancel != nil {
-		n.cancel()
-	}
-	n.mu.Unlock()
-	n.booting.Wait()
-	n.mu.Lock()
-	gone := n.running
-	n.running, n.cancel = nil, nil
-	n.signal()
-	n.mu.Unlock()
-	if gone != nil {
-		gone.sshd.stop()
-	}
-}
-
-// boot brings a system up: from the image at the URL, or from the disk.
-func (n *Node) boot(ctx context.Context, image string) error {
-	select {
-	case <-n.attached:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if n.machine.Stats().Boots > 0 { // else it is what runs at the start
-		if err := (bmc.SystemClock{}).Sleep(ctx, n.bootTime); err != nil {
-			return err
-		}
-	}
-	m, live := n.read(ctx, image)
-	s, err := newSystem(n.spec.Name, n.dir, m, live)
-	if err != nil {
-		return err
-	}
-	l, err := listen(ctx, n.address, sshPort)
-	if err != nil {
-		return err
-	}
-	if s.sshd, err = startSSH(l, s, n.login); err != nil { //nolint:contextcheck // the system runs until it is switched off, not until it has booted
-		_ = l.Close()
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.running, n.failed = s, nil
-	n.started++
-	n.signal()
-	return nil
-}
-
-// read reads the image that is booted. One that cannot be read leaves the node
-// with its disk. A system on the disk sees what is in the drive nevertheless.
-func (n *Node) read(ctx context.Context, image string) (m *medium, live bool) {
-	live = image != ""
-	if !live {
-		image = n.machine.Mounted()
-	}
-	if image == "" {
-		return nil, false
-	}
-	got, err := n.drive.boot(ctx, image)
-	if err != nil {
-		return nil, false
-	}
-	return &got, live
 }
 
 // serveBMC answers Redfish requests on l.
@@ -325,10 +215,12 @@ func (n *Node) serveBMC(l net.Listener) {
 }
 
 // close ends the BMC and what runs.
-func (n *Node) close() {
-	n.redfish.close()
+func (n *Node) close() error {
+	if n.redfish != nil {
+		n.redfish.close()
+	}
 	n.machine.Close()
-	computer{n}.Stop()
+	return n.computer.close()
 }
 
 // prepare writes what the node's overlay holds at first.

@@ -51,3 +51,6 @@ func newSecrets(dir string) (secrets, error) {
 	}
 	return s, nil
 }
+
+// authorizedKey is the line for those that may log in with the identity.
+func (s secrets) authorizedKey() []byte { return ssh.MarshalAuthorizedKey(s.login.key) }

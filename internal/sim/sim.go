@@ -25,7 +25,16 @@ type Config struct {
 	Images []ImageSpec
 	// Want is the name of the image that the site file wants on all nodes.
 	Want   string
+	QEMU   QEMU
 	Timing Timing
+}
+
+// QEMU describes the machines of nodes that are run in QEMU (package vm). All
+// begin alike.
+type QEMU struct {
+	Disk      string // what their disks begin as; "" for empty disks
+	MemoryMiB int    // 0 stands for 1024
+	CPUs      int    // 0 stands for as many as this machine has, at most 2
 }
 
 // NodeSpec describes a node.
@@ -34,7 +43,9 @@ type NodeSpec struct {
 	Groups    []string
 	Kind      bmcsim.Kind
 	Behaviour bmcsim.Behaviour
-	Initial   InitialState
+	// QEMU makes the node a real machine, which boots what its BMC says.
+	QEMU    bool
+	Initial InitialState
 	// Want is what the site file wants on this node; "" stands for Config.Want,
 	// "none" for nothing.
 	Want string
@@ -45,13 +56,16 @@ type InitialState struct {
 	Off   bool
 	Image string // the name of the image that it runs and has mounted; "" for none
 	// Overlay holds files of the overlay by their path below /; only for a node
-	// that runs an image.
+	// that runs an image, and not in QEMU.
 	Overlay map[string]string
 }
 
 // ImageSpec describes a live image.
 type ImageSpec struct {
-	Name     string // of the image in the site file, and of its file
+	Name string // of the image in the site file, and of its file
+	// File is an image of one's own, which is served as it is; the fields below
+	// describe an image that is made.
+	File     string
 	VolumeID string
 	Created  time.Time
 	Size     int64 // bytes
@@ -121,7 +135,12 @@ func Start(ctx context.Context, cfg Config) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sim: %w", err)
 	}
-	cfg.Dir, cfg.Nodes = dir, slices.Clone(cfg.Nodes)
+	cfg.Dir, cfg.Nodes, cfg.Images = dir, slices.Clone(cfg.Nodes), slices.Clone(cfg.Images)
+	for i := range cfg.Images {
+		if err := cfg.Images[i].identify(); err != nil {
+			return nil, err
+		}
+	}
 	s := &Site{cfg: cfg}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -154,16 +173,27 @@ func (c Config) check() error {
 	}
 	names := map[string]bool{}
 	for _, n := range c.Nodes {
-		if !plainName.MatchString(n.Name) || names[n.Name] {
-			return fmt.Errorf("sim: the node name %q is not plain, or is used twice", n.Name)
+		if names[n.Name] {
+			return fmt.Errorf("sim: the node name %q is used twice", n.Name)
 		}
 		names[n.Name] = true
-		if len(n.Initial.Overlay) > 0 && (n.Initial.Off || n.Initial.Image == "") {
-			return fmt.Errorf("sim: node %s has files in its overlay, but runs no image", n.Name)
+		if err := n.check(images); err != nil {
+			return err
 		}
-		if !images[n.Initial.Image] {
-			return fmt.Errorf("sim: node %s runs the image %q, which is not among the images", n.Name, n.Initial.Image)
-		}
+	}
+	return nil
+}
+
+func (n NodeSpec) check(images map[string]bool) error {
+	switch overlay := len(n.Initial.Overlay) > 0; {
+	case !plainName.MatchString(n.Name):
+		return fmt.Errorf("sim: the node name %q is not plain", n.Name)
+	case overlay && (n.Initial.Off || n.Initial.Image == ""):
+		return fmt.Errorf("sim: node %s has files in its overlay, but runs no image", n.Name)
+	case overlay && n.QEMU:
+		return fmt.Errorf("sim: node %s is run in QEMU: nobody but its own system can write to its overlay", n.Name)
+	case !images[n.Initial.Image]:
+		return fmt.Errorf("sim: node %s runs the image %q, which is not among the images", n.Name, n.Initial.Image)
 	}
 	return nil
 }
@@ -183,7 +213,7 @@ func (s *Site) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.serve(listeners); err != nil {
+	if err := s.serve(ctx, listeners); err != nil {
 		listeners.close()
 		return err
 	}
@@ -277,7 +307,7 @@ func (s *Site) listenIn(ctx context.Context, k block) (l *listeners, err error) 
 }
 
 // serve starts all servers and machines.
-func (s *Site) serve(l *listeners) error {
+func (s *Site) serve(ctx context.Context, l *listeners) error {
 	s.images = serveImages(l.images, filepath.Join(s.cfg.Dir, "iso"))
 	if l.noPort80 != nil {
 		s.withoutPort80(l.noPort80)
@@ -286,7 +316,7 @@ func (s *Site) serve(l *listeners) error {
 		s.note("not run by root: owners, ACLs and extended attributes of overlay files are not restored")
 	}
 	for i, spec := range s.cfg.Nodes {
-		n, err := s.newNode(i, spec)
+		n, err := s.newNode(ctx, i, spec)
 		if err != nil {
 			return err
 		}
@@ -308,7 +338,7 @@ func (s *Site) withoutPort80(why error) {
 
 func (s *Site) note(text string) { s.notes = append(s.notes, text) }
 
-func (s *Site) newNode(i int, spec NodeSpec) (*Node, error) {
+func (s *Site) newNode(ctx context.Context, i int, spec NodeSpec) (*Node, error) {
 	cert, err := newCertificate(spec.Name, s.block.bmc(i+1))
 	if err != nil {
 		return nil, err
@@ -316,11 +346,13 @@ func (s *Site) newNode(i int, spec NodeSpec) (*Node, error) {
 	n := &Node{
 		spec: spec, dir: filepath.Join(s.cfg.Dir, "nodes", spec.Name),
 		address: s.block.node(i + 1), bmcAt: s.block.bmc(i + 1), cert: cert,
-		login: s.secrets.login, drive: newDrive(s.block.bmc(i + 1)), bootTime: s.cfg.Timing.Boot,
-		attached: make(chan struct{}), changed: make(chan struct{}),
+		drive: newDrive(s.block.bmc(i + 1)), attached: make(chan struct{}), changed: make(chan struct{}),
+	}
+	if n.computer, err = s.newComputer(ctx, n); err != nil {
+		return nil, err
 	}
 	cfg := bmcsim.Config{
-		Kind: spec.Kind, Host: computer{n}, Name: spec.Name, Username: "root", Password: s.secrets.bmcPassword,
+		Kind: spec.Kind, Host: n.computer, Name: spec.Name, Username: "root", Password: s.secrets.bmcPassword,
 		Behaviour: spec.Behaviour, Timing: s.cfg.Timing.BMC, InitialPower: bmc.PowerOn, Fetch: n.drive.check,
 	}
 	if spec.Initial.Off {
@@ -332,6 +364,13 @@ func (s *Site) newNode(i int, spec NodeSpec) (*Node, error) {
 	n.machine = bmcsim.New(cfg)
 	close(n.attached)
 	return n, nil
+}
+
+func (s *Site) newComputer(ctx context.Context, n *Node) (computer, error) {
+	if n.spec.QEMU {
+		return newInQEMU(ctx, n, s.cfg.QEMU, s.secrets.authorizedKey())
+	}
+	return &inProcess{node: n, login: s.secrets.login, bootTime: s.cfg.Timing.Boot}, nil
 }
 
 func (n *Node) awaitInitial(ctx context.Context) error {
@@ -378,27 +417,31 @@ func (s *Site) ImageURL(name string) string { return s.images.url(name) }
 // ImageReads counts the range requests for the image of that name.
 func (s *Site) ImageReads(name string) int { return s.images.rangeReads(name) }
 
+// ImageBytes counts the bytes that were sent of the image of that name.
+func (s *Site) ImageBytes(name string) int64 { return s.images.bytesSent(name) }
+
 // Close ends everything that runs or listens. Files stay. It may be called
 // twice.
 func (s *Site) Close() error {
 	if s.control != nil {
 		s.control.close()
 	}
+	var err error
 	for _, n := range s.nodes {
-		n.close()
+		err = errors.Join(err, n.close())
 	}
 	s.nodes = nil
 	if s.images != nil {
 		s.images.close()
 	}
 	if s.lock == nil {
-		return nil
+		return err
 	}
-	err := os.Remove(filepath.Join(s.cfg.Dir, controlFileName))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+	removed := os.Remove(filepath.Join(s.cfg.Dir, controlFileName))
+	if errors.Is(removed, os.ErrNotExist) {
+		removed = nil
 	}
-	err = errors.Join(err, s.lock.Close())
+	err = errors.Join(err, removed, s.lock.Close())
 	s.lock = nil
 	return err
 }

@@ -118,6 +118,10 @@ func (n *Node) siteEntry(b *strings.Builder, want string, anyPort bool) {
 	fmt.Fprintf(b, "  %s:  # %s\n", word(n.spec.Name), n.spec.Kind)
 	fmt.Fprintf(b, "    bmc: {address: %q, tls: %s%s}\n", n.BMCAddress(), trust, profile)
 	fmt.Fprintf(b, "    ssh: {address: %q}\n", n.address)
+	if n.spec.QEMU {
+		fmt.Fprintf(b, "    console: {socket: %q}\n", n.Status().Console)
+		b.WriteString("    boot: {within: 10m}  # emulated: slow on a busy machine\n")
+	}
 	if n.spec.Want != "" && n.spec.Want != want {
 		fmt.Fprintf(b, "    image: %s\n", word(n.spec.Want))
 	}

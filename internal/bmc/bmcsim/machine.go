@@ -46,6 +46,14 @@ type Host interface {
 	Stop()
 }
 
+// A DriveHost is a Host that sees the virtual CD change while it runs.
+type DriveHost interface {
+	Host
+	// Drive is called when the CD slot may hold something else than before; image
+	// is the URL of what it holds, "" when nothing.
+	Drive(image string)
+}
+
 // Config describes a Machine. The zero value is an iLO 5 that is powered on and
 // runs from its disk.
 type Config struct {

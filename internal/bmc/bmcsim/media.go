@@ -45,6 +45,21 @@ func (m *Machine) SetMounted(image string) {
 	if image != "" {
 		m.media.now = mounted(image)
 	}
+	m.tellDrive()
+}
+
+// tellDrive tells the host what is in the drive, if it wants to know. The lock is
+// held by the caller.
+func (m *Machine) tellDrive() {
+	host, ok := m.cfg.Host.(DriveHost)
+	if !ok || m.power.phase != bmc.PhaseOS {
+		return
+	}
+	image := ""
+	if m.media.now.inserted {
+		image = m.media.now.image
+	}
+	m.tell(func(Host) { host.Drive(image) })
 }
 
 // Detach drops the image off the CD slot: it stays named, and is not inserted
@@ -57,6 +72,7 @@ func (m *Machine) Detach() {
 
 func (m *Machine) detach() {
 	m.media = mediaState{now: drive{image: m.media.now.image}}
+	m.tellDrive()
 }
 
 // detachAtPowerOn is AMI's loss of a CD that was mounted shortly before.
@@ -82,6 +98,7 @@ func (m *Machine) enableRemote(on bool) {
 	if !on {
 		m.listed = false
 		m.media = mediaState{}
+		m.tellDrive()
 		return
 	}
 	if !m.listed {
@@ -212,6 +229,7 @@ func (m *Machine) change(to drive, lags bool, lag time.Duration) {
 	if lags {
 		m.media.lag = lag
 	}
+	m.tellDrive()
 }
 
 // shownDrive is what the BMC says is in the slot, with the lag but with the

@@ -52,6 +52,21 @@ func (m *Machine) SetPower(p bmc.Power) {
 	}
 }
 
+// HostWentOff is how a host tells that it has switched the machine off itself,
+// without being asked to. It does nothing unless an operating system runs.
+func (m *Machine) HostWentOff() { m.hostEnded((*Machine).powerOffAfterShutdown) }
+
+// HostReset likewise tells that the host has reset the machine: POST follows.
+func (m *Machine) HostReset() { m.hostEnded((*Machine).restartAfterShutdown) }
+
+func (m *Machine) hostEnded(then func(*Machine)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.power.phase == bmc.PhaseOS && !m.closed {
+		then(m)
+	}
+}
+
 // reset does what a ResetType asks for. The lock is held by the caller.
 func (m *Machine) reset(resetType string) error {
 	if !slices.Contains(m.resetTypes(), resetType) {

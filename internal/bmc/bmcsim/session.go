@@ -97,5 +97,6 @@ func (m *Machine) RestartBMC() {
 	m.downTill = time.Now().Add(m.timing.BMCRestart)
 	if m.behaviour.UnmountOnBMCRestart {
 		m.media = mediaState{}
+		m.tellDrive()
 	}
 }
