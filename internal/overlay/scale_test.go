@@ -41,6 +41,42 @@ func TestManySmallFiles(t *testing.T) {
 	}
 }
 
+// TestHugeSparseFile takes a file of 5 GiB that is holes but for its ends there
+// and back: neither the node nor the store ever holds it in full.
+func TestHugeSparseFile(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.run("cd /lab && printf begin >huge && truncate -s 5G huge && printf end >>huge")
+	got, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
+	must(t, err)
+	if got.RawBytes > 64<<20 || got.StoredBytes > 1<<20 {
+		t.Errorf("%d bytes, %d of them stored: the holes are in it", got.RawBytes, got.StoredBytes)
+	}
+	n = m.boot(t, "")
+	report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: got.ID})
+	must(t, err)
+	if len(report.Differences)+len(report.Warnings) > 0 {
+		t.Errorf("report: %+v", report)
+	}
+	var st unix.Stat_t
+	must(t, unix.Stat(n.root+"/lab/huge", &st))
+	if st.Size != 5<<30+3 || st.Blocks*512 > 1<<20 {
+		t.Errorf("%d bytes in %d blocks", st.Size, st.Blocks)
+	}
+	f, err := os.Open(n.root + "/lab/huge")
+	must(t, err)
+	defer f.Close()
+	begin, end := make([]byte, 5), make([]byte, 3)
+	_, err = f.ReadAt(begin, 0)
+	must(t, err)
+	_, err = f.ReadAt(end, 5<<30)
+	must(t, err)
+	if string(begin)+string(end) != "beginend" {
+		t.Errorf("%q, %q", begin, end)
+	}
+}
+
 // TestFilesThatComeAndGo backs up while files shrink, are replaced and vanish:
 // what is called good is what a restore brings back.
 func TestFilesThatComeAndGo(t *testing.T) {
