@@ -217,7 +217,11 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" || req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
 			return err
 		}
-		return c.repopulate(ctx, n, remote, &rep)
+		err = c.repopulate(ctx, n, remote, &rep)
+		if n.Overlay.Restart {
+			overlay.RestartServices(ctx, remote, &rep)
+		}
+		return err
 	})
 	return rep, err
 }

@@ -26,6 +26,8 @@ type Holder struct {
 	PIDs    []int    `json:"pids"`
 	Files   []string `json:"files"`          // at most MaxHeld
 	More    int      `json:"more,omitempty"` // files beyond that
+	// Restarted: the service was restarted since (RestartServices).
+	Restarted bool `json:"restarted,omitempty"`
 }
 
 // The bounds of what a report says of holders.
@@ -232,6 +234,9 @@ func (h Holder) String() string {
 	s += ": " + strings.Join(h.Files, ", ")
 	if h.More > 0 {
 		s += fmt.Sprintf(" and %d more", h.More)
+	}
+	if h.Restarted {
+		s += ": restarted"
 	}
 	return s
 }

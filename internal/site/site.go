@@ -251,6 +251,8 @@ type Overlay struct {
 	Every      time.Duration // 0: only when a step would end the running image
 	// Restore is "latest", "none" or the ID of a backup.
 	Restore string
+	// Restart: after a restore, services are restarted whose files were replaced.
+	Restart bool
 	// Repopulate says where what Exclude left out is to be had again, by the
 	// pattern or path that was left out.
 	Repopulate map[string]Source

@@ -151,7 +151,7 @@ func TestLoadEverything(t *testing.T) {
 		Reset: site.ResetNeeded,
 		Boot:  site.Boot{Within: 48 * time.Hour},
 		Overlay: &site.Overlay{
-			Store: "admin", Path: "/run/overlayfs/rw", Exclude: []string{"*.squashfs", "var/tmp"}, Keep: 3, KeepWithin: 7 * 24 * time.Hour, Every: 36 * time.Hour, Restore: "none",
+			Store: "admin", Path: "/run/overlayfs/rw", Exclude: []string{"*.squashfs", "var/tmp"}, Keep: 3, KeepWithin: 7 * 24 * time.Hour, Every: 36 * time.Hour, Restore: "none", Restart: true,
 			Repopulate: map[string]site.Source{
 				"*.squashfs": {Image: "LiveOS/squashfs.img"},
 				"etc/motd":   {File: filepath.Join(dir, "motd")},

@@ -222,6 +222,7 @@ func (r *resolver) overlay(e entry) *site.Overlay {
 		KeepWithin: duration(e.str("overlay", "keepWithin", "")),
 		Every:      duration(e.str("overlay", "every", "")),
 		Restore:    e.str("overlay", "restore", r.builtin.Overlay.Restore),
+		Restart:    e.flag("overlay", "restart", false),
 	}
 	for _, v := range e.get("overlay", "repopulate").items() {
 		if o.Repopulate == nil {
@@ -280,7 +281,7 @@ var sections = map[string][]string{
 	"ssh":     {"address", "port", "user", "identity", "password", "hostKey"},
 	"console": {"socket", "command", "way", "port", "hostKey", "oldAlgorithms"},
 	"boot":    {"within"},
-	"overlay": {"store", "path", "exclude", "keep", "keepWithin", "every", "restore", "repopulate"},
+	"overlay": {"store", "path", "exclude", "keep", "keepWithin", "every", "restore", "restart", "repopulate"},
 }
 
 // dotted are the same keys in the form "bmc.address".
