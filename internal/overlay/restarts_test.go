@@ -20,8 +20,14 @@ case $3 in broken.service) echo "Job for broken.service failed."; exit 1;; esac
 END
 chmod 755 /usr/local/bin/systemctl`)
 	report := overlay.RestoreReport{Restart: []overlay.Holder{
-		{Unit: "dbus-broker.service"}, {Unit: "user@0.service"}, {Unit: "serial-getty@ttyS0.service"}, {Unit: "session-3.scope"}, {Command: "vi"},
-		{Unit: "broken.service"}, {Unit: "conman.service"}, {Unit: `odd\x2d$(reboot).service`},
+		{Unit: "dbus-broker.service"},
+		{Unit: "user@0.service"},
+		{Unit: "serial-getty@ttyS0.service"},
+		{Unit: "session-3.scope"},
+		{Command: "vi"},
+		{Unit: "broken.service"},
+		{Unit: "conman.service"},
+		{Unit: `odd\x2d$(reboot).service`},
 	}}
 	overlay.RestartServices(t.Context(), n.conn, &report)
 	var restarted []string
