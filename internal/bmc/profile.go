@@ -41,6 +41,12 @@ type Profile struct {
 	// Auth is what AuthAuto means for this family; "" is the usual. Lenovo may
 	// unmount what a session mounted when the session ends (vendors.md 3.6).
 	Auth Auth `json:"auth"`
+	// Console names how the BMC gives its serial console; "" is what the BMC itself
+	// says of it.
+	Console ConsoleWay `json:"console"`
+	// ConsolePage is where the BMC's web server has the console for browsers, as a
+	// path; "" where that is not known.
+	ConsolePage string `json:"consolePage"`
 	// Kinds maps the end of a Redfish MessageId to the kind of error it means.
 	Kinds map[string]Kind `json:"kinds"`
 	// AlreadyEmpty lists the ends of MessageIds by which the BMC refuses an eject

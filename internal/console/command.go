@@ -30,18 +30,24 @@ type commandConn struct {
 	closing  sync.Once
 	ended    chan struct{} // closed when the program has ended
 	result   error         // of the program; read after ended
+	// failed makes an error of a result that is no success.
+	failed func(error) error
 }
 
-// openCommand runs the site file's program.
-func openCommand(ctx context.Context, t Target) (Conn, error) {
-	program := t.Console.Command[0]
-	if err := t.cancelled(ctx); err != nil {
-		return nil, err
-	}
-	host, _ := t.host() // without a BMC there is none to tell
+// commandWay is a program of the site file.
+type commandWay struct{}
+
+func (commandWay) describe(t Target) string { return "the program " + t.Console.Command[0] }
+
+func (commandWay) open(ctx context.Context, t Target) (Conn, error) {
+	host, _, _ := t.bmcPort(0, 0) // without a BMC there is none to tell
 	c, err := t.start(ctx, t.Console.Command, "LIVECD_SYNC_NODE="+t.Node, "LIVECD_SYNC_BMC="+host)
 	if err != nil {
-		return nil, t.fail(bmc.KindUnsupported, fmt.Errorf("%s could not be started: %w", program, unwrapPath(err)), "install it, or correct console.command in the site file")
+		return nil, t.fail(bmc.KindUnsupported, fmt.Errorf("%s could not be started: %w", t.Console.Command[0], unwrapPath(err)),
+			"install it, or correct console.command in the site file")
+	}
+	c.failed = func(err error) error {
+		return t.fail(bmc.KindProtocol, fmt.Errorf("%s ended: %w", t.Console.Command[0], err), "what it said is above; run it by hand")
 	}
 	return c, nil
 }
@@ -60,6 +66,15 @@ func unwrapPath(err error) error {
 // start runs a program in a terminal of its own that changes nothing of what goes
 // through it.
 func (t Target) start(ctx context.Context, argv []string, env ...string) (*commandConn, error) {
+	return t.run(ctx, argv, env, func(cmd *exec.Cmd, its *os.File) {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
+		cmd.SysProcAttr.Setctty = true
+	})
+}
+
+// run starts a program in a session of its own; connect gives it its side of a
+// terminal.
+func (t Target) run(ctx context.Context, argv, env []string, connect func(cmd *exec.Cmd, its *os.File)) (*commandConn, error) {
 	ours, its, err := pty.Open()
 	if err != nil {
 		return nil, fmt.Errorf("no terminal can be had: %w", err)
@@ -73,11 +88,11 @@ func (t Target) start(ctx context.Context, argv []string, env ...string) (*comma
 	running, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	cmd := exec.CommandContext(running, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// To its children too: they are what keeps the terminal open.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGHUP) }
 	cmd.WaitDelay = grace
+	connect(cmd, its)
 	if err := cmd.Start(); err != nil {
 		hangUp()
 		_ = ours.Close()
@@ -117,7 +132,7 @@ func (c *commandConn) outcome() error {
 	if c.result == nil {
 		return io.EOF
 	}
-	return c.target.fail(bmc.KindProtocol, fmt.Errorf("%s ended: %w", c.cmd.Args[0], c.result), "what it said is above; run it by hand")
+	return c.failed(c.result)
 }
 
 // Write implements Conn.

@@ -146,7 +146,7 @@ func TestSocketRefused(t *testing.T) {
 }
 
 func TestNoWay(t *testing.T) {
-	refusal(t, Target{Node: "n1"}, bmc.KindUnsupported, "nothing says how to reach it", "write console: in the site file")
+	refusal(t, Target{Node: "n1"}, bmc.KindUnsupported, "nothing says how this BMC gives its console", "write console: {way: WAY}")
 }
 
 func commandTarget(argv ...string) Target {

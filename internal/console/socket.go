@@ -22,7 +22,12 @@ type socketConn struct {
 	target Target
 }
 
-func openSocket(ctx context.Context, t Target) (Conn, error) {
+// socketWay is a unix socket of the site file.
+type socketWay struct{}
+
+func (socketWay) describe(t Target) string { return "the socket " + t.Console.Socket }
+
+func (socketWay) open(ctx context.Context, t Target) (Conn, error) {
 	path := t.Console.Socket
 	dialer := net.Dialer{Timeout: socketTimeout}
 	conn, err := dialer.DialContext(ctx, "unix", path)
@@ -62,18 +67,13 @@ func (c *socketConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// isClosed reports whether it was us who closed a file or socket.
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) }
+
 // Close implements Conn.
 func (c *socketConn) Close() error {
-	if err := c.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := c.Conn.Close(); err != nil && !isClosed(err) {
 		return c.target.lost(err)
 	}
 	return nil
-}
-
-// lost is the error of a console that was open.
-func (t Target) lost(err error) error {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
-		return t.fail(bmc.KindCancelled, errors.New("it was closed"), "open it again")
-	}
-	return t.fail(bmc.KindUnreachable, err, "open it again; see whether the machine's BMC answers: livecd-sync status")
 }

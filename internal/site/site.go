@@ -170,10 +170,10 @@ type SSH struct {
 // A Console is how to reach a node's serial console. At most one of Socket,
 // Command and Way is set; with none the BMC's family decides.
 type Console struct {
-	Socket  string     // absolute path of a unix socket
-	Command []string   // a program and its arguments
-	Way     ConsoleWay // how the BMC gives it
-	Port    int        // on the BMC; 0: the usual one
+	Socket  string         // absolute path of a unix socket
+	Command []string       // a program and its arguments
+	Way     bmc.ConsoleWay // how the BMC gives it
+	Port    int            // on the BMC; 0: the usual one
 	// HostKey is what the BMC's ssh server must show; its zero value stands for
 	// what the user's ~/.ssh/known_hosts has.
 	HostKey       HostKey
@@ -183,18 +183,6 @@ type Console struct {
 // IsZero reports whether neither the site file nor what it inherits says what
 // the console is.
 func (c Console) IsZero() bool { return c.Socket == "" && len(c.Command) == 0 && c.Way == "" }
-
-// A ConsoleWay names how a BMC gives a serial console.
-type ConsoleWay string
-
-// The ways; package console knows how to go them.
-const (
-	ConsoleVSP       ConsoleWay = "ssh-vsp"        // ssh, and VSP typed there
-	ConsoleSSH       ConsoleWay = "ssh-console"    // ssh to a port that is the console
-	ConsoleSMASH     ConsoleWay = "ssh-smash"      // ssh, and the start of a SMASH target
-	ConsoleSOL       ConsoleWay = "ipmi-sol"       // IPMI serial over LAN
-	ConsoleStickySOL ConsoleWay = "ipmi-sol-reset" // the same, where sessions stick
-)
 
 // HostKey says which host key a node must show. Exactly one field is set.
 type HostKey struct {

@@ -35,13 +35,28 @@ type Config struct {
 	Agent    string
 	Password bmc.Secret
 	HostKey  site.HostKey
+	// Algorithms says how far to trust the peer's cryptography.
+	Algorithms Algorithms
 	// Peer is what is reached, for errors; "": "node".
 	Peer string
+	// Hints say what to do about failures, where the peer is no node.
+	Hints Hints
 	// Timeout bounds connecting and logging in, each; 0: DefaultTimeout.
 	Timeout time.Duration
 	// KeepAlive is how often the node is asked for a sign of life; after three
-	// without one the connection is given up. 0: DefaultKeepAlive.
+	// without one the connection is given up. 0: DefaultKeepAlive. If it is
+	// negative TCP alone asks, for servers that do not answer questions which they
+	// do not know.
 	KeepAlive time.Duration
+}
+
+// Hints say what a person is to do; "" stands for what is right for a node.
+type Hints struct {
+	HostKey string // the key of the site file that says which host key is wanted
+	NewKey  string // the peer shows another key
+	Login   string // the peer lets nobody in
+	Silent  string // the peer does not answer
+	Old     string // the peer knows nothing but what AlgorithmsAll has besides
 }
 
 // address returns host:port.
@@ -55,6 +70,12 @@ func (c Config) address() string {
 
 // peer is what is reached, in words.
 func (c Config) peer() string { return cmp.Or(c.Peer, "node") }
+
+// hostKeyName is the key of the site file that says which host key is wanted.
+func (c Config) hostKeyName() string { return cmp.Or(c.Hints.HostKey, "ssh.hostKey") }
+
+// byHand is what to type to try it without us.
+func (c Config) byHand() string { return "ssh -v " + c.User + "@" + c.Address }
 
 // A Conn is a connection to a node, and an overlay.Remote. Its commands run one
 // after the other; when the context of one ends, the whole connection does.
@@ -74,7 +95,7 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
 	}
-	if c.KeepAlive <= 0 {
+	if c.KeepAlive == 0 {
 		c.KeepAlive = DefaultKeepAlive
 	}
 	if c.User == "" {
@@ -94,7 +115,9 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 		return nil, err
 	}
 	conn := &Conn{client: client, config: c, closing: make(chan struct{})}
-	conn.alive.Go(conn.keepAlive)
+	if c.KeepAlive > 0 {
+		conn.alive.Go(conn.keepAlive)
+	}
 	return conn, nil
 }
 
@@ -117,7 +140,7 @@ func (c Config) login(ctx context.Context, auth *authentication, check *hostKeyC
 }
 
 func (c Config) handshake(ctx context.Context, auth *authentication, check *hostKeyCheck, algorithms []string) (*ssh.Client, error) {
-	dialer := net.Dialer{Timeout: c.Timeout, KeepAlive: c.KeepAlive}
+	dialer := net.Dialer{Timeout: c.Timeout, KeepAlive: max(c.KeepAlive, DefaultKeepAlive)}
 	conn, err := dialer.DialContext(ctx, "tcp", c.address())
 	if err != nil {
 		return nil, connectError{err}
@@ -129,7 +152,7 @@ func (c Config) handshake(ctx context.Context, auth *authentication, check *host
 		return nil, connectError{err}
 	}
 	transport, channels, requests, err := ssh.NewClientConn(conn, c.address(), &ssh.ClientConfig{
-		Config: ssh.Config{Ciphers: ciphers()},
+		Config: c.Algorithms.config(),
 		User:   c.User, Auth: auth.methods,
 		HostKeyCallback: check.callback, HostKeyAlgorithms: algorithms,
 		ClientVersion: "SSH-2.0-livecd-sync",
@@ -143,19 +166,6 @@ func (c Config) handshake(ctx context.Context, auth *authentication, check *host
 		return nil, connectError{err}
 	}
 	return ssh.NewClient(transport, channels, requests), nil
-}
-
-// ciphers puts AES-128-GCM first: with the instructions that processors have for
-// it, it costs half of what ChaCha20 does.
-func ciphers() []string {
-	supported := ssh.SupportedAlgorithms().Ciphers
-	list := []string{ssh.CipherAES128GCM}
-	for _, c := range supported {
-		if c != ssh.CipherAES128GCM {
-			list = append(list, c)
-		}
-	}
-	return list
 }
 
 // connectError marks what went wrong below ssh.
@@ -174,16 +184,18 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 		e.Kind, e.Err, e.Hint = bmc.KindCancelled, context.Cause(ctx), "run the command again"
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		e.Kind, e.Err = bmc.KindTimeout, fmt.Errorf("no answer within %s", c.Timeout)
-		e.Hint = "see whether the node is up: livecd-sync status, and its console"
+		e.Hint = cmp.Or(c.Hints.Silent, "see whether the node is up: livecd-sync status, and its console")
 	case below:
 		e.Kind = bmc.KindUnreachable
-		e.Hint = "see whether the node is up, and ssh.address in the site file"
+		e.Hint = cmp.Or(c.Hints.Silent, "see whether the node is up, and ssh.address in the site file")
 	case check.refused():
 		e.Hint, e.Err = check.refusal()
 	case isAuthError(err):
-		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the %s let %s in with none of: %s", c.peer(), c.User, auth.names()), auth.hint()
+		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the %s let %s in with none of: %s", c.peer(), c.User, auth.names()), cmp.Or(c.Hints.Login, auth.hint())
+	case c.Algorithms == AlgorithmsSafe && onlyOld(err):
+		e.Err, e.Hint = fmt.Errorf("the %s knows only algorithms that are not safe any more: %w", c.peer(), err), c.Hints.Old
 	default:
-		e.Hint = "try it by hand: ssh -v " + c.User + "@" + c.Address
+		e.Hint = "try it by hand: " + c.byHand()
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package sshremote
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,19 +15,6 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
-// keyAlgorithms lists, for each type of host key, the signatures to ask for,
-// best first.
-var keyAlgorithms = []struct {
-	kind       string
-	algorithms []string
-}{
-	{ssh.KeyAlgoED25519, []string{ssh.KeyAlgoED25519}},
-	{ssh.KeyAlgoECDSA256, []string{ssh.KeyAlgoECDSA256}},
-	{ssh.KeyAlgoECDSA384, []string{ssh.KeyAlgoECDSA384}},
-	{ssh.KeyAlgoECDSA521, []string{ssh.KeyAlgoECDSA521}},
-	{ssh.KeyAlgoRSA, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}},
-}
-
 // A hostKeyCheck decides on the key that a node shows and remembers why.
 type hostKeyCheck struct {
 	callback ssh.HostKeyCallback
@@ -38,12 +26,13 @@ type hostKeyCheck struct {
 	wanted     []string // fingerprints
 	revoked    bool
 	peer       string // what is reached
+	hint       string // what to do about another key; "" for a node's
 }
 
 func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
 	switch {
 	case c.HostKey.Any:
-		return &hostKeyCheck{callback: ssh.InsecureIgnoreHostKey(), algorithms: [][]string{nil}, peer: c.peer()}, nil //nolint:gosec // the site file says so
+		return &hostKeyCheck{callback: ssh.InsecureIgnoreHostKey(), algorithms: [][]string{c.Algorithms.hostKeys()}, peer: c.peer()}, nil //nolint:gosec // the site file says so
 	case c.HostKey.Fingerprint != "":
 		return c.checkFingerprint(), nil
 	case c.HostKey.KnownHosts != "":
@@ -52,13 +41,13 @@ func (c Config) hostKeyCheck() (*hostKeyCheck, error) {
 	return nil, &bmc.Error{
 		Op: "ssh to " + c.address(), Kind: bmc.KindSSH,
 		Err:  fmt.Errorf("nothing says which host key the %s must show", c.peer()),
-		Hint: "set ssh.hostKey to a known_hosts file, a SHA256:… fingerprint or any",
+		Hint: "set " + c.hostKeyName() + " to a known_hosts file, a SHA256:… fingerprint or any",
 	}
 }
 
 func (c Config) checkFingerprint() *hostKeyCheck {
-	check := &hostKeyCheck{peer: c.peer(), many: true, source: "ssh.hostKey", wanted: []string{c.HostKey.Fingerprint}}
-	for _, k := range keyAlgorithms {
+	check := &hostKeyCheck{peer: c.peer(), hint: c.Hints.NewKey, many: true, source: c.hostKeyName(), wanted: []string{c.HostKey.Fingerprint}}
+	for _, k := range c.Algorithms.keys() {
 		check.algorithms = append(check.algorithms, k.algorithms)
 	}
 	check.callback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
@@ -79,15 +68,15 @@ func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
 	if err != nil {
 		e := &bmc.Error{
 			Op: "read " + c.HostKey.KnownHosts, Kind: bmc.KindSSH, Err: err,
-			Hint: "see ssh.hostKey in the site file; it wants a file in the form of ssh's known_hosts",
+			Hint: "see " + c.hostKeyName() + " in the site file; it wants a file in the form of ssh's known_hosts",
 		}
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			e.Err = p.Err
 		}
 		return nil, e
 	}
-	check := &hostKeyCheck{peer: c.peer(), source: c.HostKey.KnownHosts}
-	check.algorithms = [][]string{check.known(known, c.address())}
+	check := &hostKeyCheck{peer: c.peer(), hint: c.Hints.NewKey, source: c.HostKey.KnownHosts}
+	check.algorithms = [][]string{check.known(known, c.address(), c.Algorithms)}
 	check.callback = func(host string, remote net.Addr, key ssh.PublicKey) error {
 		err := known(host, remote, key)
 		if err == nil {
@@ -102,18 +91,21 @@ func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
 
 // known asks the file for the node's keys by showing it one that cannot be
 // there, so that the node can be asked for a key of a type that the file has. It
-// returns nil, the default, when the file has none.
-func (h *hostKeyCheck) known(callback ssh.HostKeyCallback, address string) []string {
+// returns all when the file has none.
+func (h *hostKeyCheck) known(callback ssh.HostKeyCallback, address string, trust Algorithms) []string {
 	err := callback(address, &net.TCPAddr{IP: net.IPv4zero}, noKey{})
 	e, ok := errors.AsType[*knownhosts.KeyError](err)
-	if !ok {
-		return nil
+	if !ok || len(e.Want) == 0 {
+		return trust.hostKeys()
 	}
 	var algorithms []string
-	for _, k := range keyAlgorithms {
+	for _, k := range trust.keys() {
 		if slices.ContainsFunc(e.Want, func(w knownhosts.KnownKey) bool { return w.Key.Type() == k.kind }) {
 			algorithms = append(algorithms, k.algorithms...)
 		}
+	}
+	if len(algorithms) == 0 {
+		algorithms = trust.hostKeys()
 	}
 	for _, w := range e.Want {
 		h.wanted = append(h.wanted, ssh.FingerprintSHA256(w.Key))
@@ -150,9 +142,9 @@ func (h *hostKeyCheck) refusal() (hint string, err error) {
 		return "find out who answers at this address before anything else",
 			fmt.Errorf("the %s shows the host key %s, which %s has revoked", h.peer, shown, h.source)
 	case len(h.wanted) == 0:
-		return liveHint + "add the key to the file once you have compared it on the console",
+		return cmp.Or(h.hint, liveHint+"add the key to the file once you have compared it on the console"),
 			fmt.Errorf("the %s shows the host key %s, and %s has none for it", h.peer, shown, h.source)
 	}
-	return liveHint + "put the new key in place once you have compared it on the console",
+	return cmp.Or(h.hint, liveHint+"put the new key in place once you have compared it on the console"),
 		fmt.Errorf("the %s's host key has changed: it shows %s where %s has %s", h.peer, shown, h.source, strings.Join(h.wanted, ", "))
 }

@@ -145,7 +145,7 @@ func TestLoadEverything(t *testing.T) {
 			Password: site.SecretRef{Env: "SSH_PASSWORD"}, HostKey: site.HostKey{KnownHosts: filepath.Join(dir, "known_hosts")},
 		},
 		Console: site.Console{
-			Way: site.ConsoleVSP, Port: 2022, HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
+			Way: bmc.ConsoleVSP, Port: 2022, HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
 		},
 		Image: "web",
 		Reset: site.ResetNeeded,
@@ -170,7 +170,7 @@ func TestLoadEverything(t *testing.T) {
 	known := filepath.Join(dir, "keys/bmcs")
 	consoles := map[string]site.Console{
 		"n2": {Command: []string{"conman", "n2"}, HostKey: site.HostKey{KnownHosts: known}, OldAlgorithms: true},
-		"n3": {Way: site.ConsoleSOL, HostKey: site.HostKey{KnownHosts: known}, OldAlgorithms: true},
+		"n3": {Way: bmc.ConsoleSOL, HostKey: site.HostKey{KnownHosts: known}, OldAlgorithms: true},
 		"n4": {Socket: filepath.Join(dir, "run/n4.sock"), HostKey: site.HostKey{Any: true}, OldAlgorithms: true},
 	}
 	for name, want := range consoles {

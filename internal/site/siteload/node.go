@@ -189,7 +189,7 @@ func console(e entry) site.Console {
 	case "command":
 		c.Command = words(e.get("console", "command"))
 	case "way":
-		c.Way = site.ConsoleWay(e.str("console", "way", ""))
+		c.Way = bmc.ConsoleWay(e.str("console", "way", ""))
 	}
 	return c
 }
