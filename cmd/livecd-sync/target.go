@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -37,6 +35,8 @@ type target struct {
 	log      zerolog.Logger
 	nodes    *nodes
 	dialer   redfish.Dialer
+
+	certificates certificates
 }
 
 // open loads the site file, selects the nodes and fetches their secrets, so that
@@ -88,7 +88,7 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange, Cache: a.cacheDir("topology")}
 	t.nodes = a.newNodes(t.site)
 	t.secrets = t.nodes.secrets
-	return t, errors.Join(t.checkSecrets(ctx), t.checkAuthorities(), t.checkStores())
+	return t, errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores())
 }
 
 // cacheDir is where the user's caches are, by the XDG base directory
@@ -182,24 +182,23 @@ func (t *target) checkStores() error {
 	return plainError{errors.Join(wrong...)}
 }
 
-// checkAuthorities reads every file of certificate authorities that the selected
-// nodes name.
-func (t *target) checkAuthorities() error {
-	var missing []error
-	asked := map[string]bool{}
+// checkCertificates reads every file that says which certificates the selected
+// nodes' BMCs must show.
+func (t *target) checkCertificates() error {
+	var wrong []error
+	told := map[string]bool{}
 	for _, n := range t.site.Nodes {
-		if ca := n.BMC.TLS.CA; asked[ca] {
+		err := t.certificates.check(n.BMC)
+		if err == nil || told[err.Error()] {
 			continue
 		}
-		asked[n.BMC.TLS.CA] = true
-		if _, err := tlsOf(n.BMC.TLS); err != nil {
-			missing = append(missing, fmt.Errorf("%s: %w\n  → %s", n.At("bmc.tls"), err, bmc.HintOf(err)))
-		}
+		told[err.Error()] = true
+		wrong = append(wrong, fmt.Errorf("%s: %w\n  → %s", n.At("bmc.tls"), err, bmc.HintOf(err)))
 	}
-	if len(missing) == 0 {
+	if len(wrong) == 0 {
 		return nil
 	}
-	return plainError{errors.Join(missing...)}
+	return plainError{errors.Join(wrong...)}
 }
 
 // A plainError says everything in its text, hint included.
@@ -248,38 +247,28 @@ func (t *target) observeBMC(ctx context.Context, n site.Node) (bmc.State, error)
 // dial prepares a connection to a node's BMC. What the last one found of its
 // tree is used again.
 func (t *target) dial(ctx context.Context, n site.Node) (bmc.Client, error) {
+	conf, err := t.config(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return t.dialer.Dial(ctx, conf)
+}
+
+// config is how to reach a node's BMC.
+func (t *target) config(ctx context.Context, n site.Node) (redfish.Config, error) {
 	password, err := t.secrets.Get(ctx, n.BMC.Password)
 	if err != nil {
-		return nil, err
+		return redfish.Config{}, err
 	}
-	tls, err := tlsOf(n.BMC.TLS)
+	tls, err := t.certificates.of(n.BMC)
 	if err != nil {
-		return nil, err
+		return redfish.Config{}, err
 	}
-	tls.OldCiphers = n.BMC.OldCiphers
-	return t.dialer.Dial(ctx, redfish.Config{
+	return redfish.Config{
 		NoKeepAlive: n.BMC.NoKeepAlive,
 		Node:        n.Name, URL: n.BMC.URL, System: n.BMC.System, Auth: n.BMC.Auth, TLS: tls, ProfileName: n.BMC.Profile,
 		Credential: bmc.Credential{Username: n.BMC.Username, Password: password},
-	})
-}
-
-func tlsOf(want site.TLS) (redfish.TLS, error) {
-	out := redfish.TLS{Fingerprint: want.Fingerprint, Insecure: want.Insecure}
-	if want.CA == "" {
-		return out, nil
-	}
-	pem, err := os.ReadFile(want.CA)
-	if err == nil {
-		out.CA = x509.NewCertPool()
-		if !out.CA.AppendCertsFromPEM(pem) {
-			err = fmt.Errorf("%s holds no certificate", want.CA)
-		}
-	}
-	if err != nil {
-		return out, &bmc.Error{Op: "read bmc.tls.ca", Kind: bmc.KindTLS, Err: err, Hint: "name a PEM file with the certificate of the BMCs' authority"}
-	}
-	return out, nil
+	}, nil
 }
 
 func (t *target) logExchange(x redfish.Exchange) {

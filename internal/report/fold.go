@@ -51,7 +51,7 @@ func planKey(o Options) func(plan.NodePlan) string {
 		case o.Verbose:
 			return n.Node
 		case n.State == plan.Failed:
-			return string(n.State) + "\n" + driftKey(n) + errorKey(n.Err, ownOf(n))
+			return string(n.State) + "\n" + fmt.Sprint(n.Drift) + errorKey(n.Err, ownOf(n))
 		case n.Err != nil:
 			return string(n.State) + "\n" + errorKey(n.Err, ownOf(n))
 		}

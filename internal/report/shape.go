@@ -26,7 +26,7 @@ var classes = map[byte]string{
 // with or without a port, the authority of a URL, a duration, and a word that
 // may be or hold the node's name.
 var variable = regexp.MustCompile(
-	`(?P<i>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b\d{8}T\d{6}Z?[\w.-]*)` +
+	`(?P<i>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\bsha256:[0-9a-f]{64}\b|\b\d{8}T\d{6}Z?[\w.-]*)` +
 		`|(?P<t>\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d|\b))?)` +
 		`|(?P<a>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9A-Fa-f:.%\w]+\](?::\d+)?)` +
 		`|//(?P<h>[^/\s"',;)]+)` +

@@ -145,3 +145,18 @@ func breakable(text string) []string {
 	}
 	return append(words, text[start:])
 }
+
+// DiffLine paints a line of a unified difference.
+func (o Options) DiffLine(line string) string {
+	switch {
+	case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
+		return o.paint(bold, line)
+	case strings.HasPrefix(line, "+"):
+		return o.paint(green, line)
+	case strings.HasPrefix(line, "-"):
+		return o.paint(red, line)
+	case strings.HasPrefix(line, "@@"):
+		return o.paint(dim, line)
+	}
+	return line
+}

@@ -154,6 +154,7 @@ type BMC struct {
 type TLS struct {
 	CA          string // absolute path of a PEM file
 	Fingerprint string // "sha256:" and the hex digest of the leaf's DER
+	Pins        string // absolute path of a file that package pinfile reads; of BMCs only
 	Insecure    bool
 }
 

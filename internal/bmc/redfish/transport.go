@@ -46,6 +46,10 @@ func parseEndpoint(raw string) (host, error) {
 	return host{Scheme: "https", Host: strings.ToLower(u.Host)}, nil
 }
 
+// name is the host without its port, and address is both.
+func (h host) name() string    { return (&url.URL{Host: h.Host}).Hostname() }
+func (h host) address() string { return net.JoinHostPort(h.name(), port(&url.URL{Host: h.Host})) }
+
 // is reports whether u is on this host, with default ports made alike.
 func (h host) is(u *url.URL) bool {
 	own := &url.URL{Host: h.Host}

@@ -84,6 +84,48 @@ func TestNothingIsSentToAnotherCertificate(t *testing.T) {
 	}
 }
 
+// A look at a certificate says nothing to the BMC, and tells whether the
+// certificate is accepted as a connection would.
+func TestShownBy(t *testing.T) {
+	var e ears
+	s := serve(t, &e)
+	other := certificateOf(t, "other")
+	for name, c := range map[string]struct {
+		tls      redfish.TLS
+		accepted bool
+	}{
+		"nothing": {}, "any": {redfish.TLS{Insecure: true}, true},
+		"its pin": {redfish.TLS{Fingerprint: s.pin()}, true}, "another pin": {tls: redfish.TLS{Fingerprint: redfish.Fingerprint(other.Leaf)}},
+		"its authority": {redfish.TLS{CA: s.pool()}, true}, "another authority": {tls: redfish.TLS{CA: x509.NewCertPool()}},
+	} {
+		conf := s.config(t)
+		conf.TLS = c.tls
+		shown, err := redfish.ShownBy(t.Context(), conf)
+		must(t, err)
+		if got := shown.Certificate; got.Fingerprint != s.pin() || got.NotAfter.IsZero() || !strings.HasPrefix(got.Key, "RSA ") || len(got.Names) == 0 || !got.SelfSigned {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if (shown.Refused == nil) != c.accepted {
+			t.Errorf("%s: refused %v", name, shown.Refused)
+		}
+		if shown.Refused != nil {
+			wantError(t, shown.Refused, bmc.KindTLS, s.pin())
+		}
+	}
+	if heard := e.list(); len(heard) > 0 {
+		t.Errorf("it was told %q", heard)
+	}
+	conf := s.config(t)
+	s.Close()
+	_, err := redfish.ShownBy(t.Context(), conf)
+	wantError(t, err, bmc.KindUnreachable)
+	plain := httptest.NewServer(&e)
+	defer plain.Close()
+	conf.URL = strings.Replace(plain.URL, "http:", "https:", 1)
+	_, err = redfish.ShownBy(t.Context(), conf)
+	wantError(t, err, bmc.KindTLS, "does not speak TLS")
+}
+
 // The certificate is looked at with each handshake: one that changes while a
 // connection is being made anew is told nothing more.
 func TestCertificateChangesInMidRun(t *testing.T) {

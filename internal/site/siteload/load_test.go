@@ -228,7 +228,7 @@ func TestLoadRanges(t *testing.T) {
 	}
 	var got []string
 	for _, n := range s.Nodes {
-		line := []string{n.Name, n.BMC.URL, n.BMC.System, n.BMC.Password.File, n.BMC.TLS.CA}
+		line := []string{n.Name, n.BMC.URL, n.BMC.System, n.BMC.Password.File, n.BMC.TLS.CA + n.BMC.TLS.Pins}
 		if c := n.Console; c.Socket != "/run/all.sock" {
 			line = append(line, fmt.Sprintf("%s %v %s", c.Socket, c.Command, c.HostKey.KnownHosts))
 		}
@@ -239,8 +239,8 @@ func TestLoadRanges(t *testing.T) {
 	}
 	want := []string{
 		"one7|https://one7-mgmt|||",
-		"port1|https://127.0.0.1:10001||||/run/port1.sock [] DIR/bmcs/1|127.0.0.1|||/home/admin/.ssh/known_hosts",
-		"port2|https://127.0.0.1:10002||||/run/port2.sock [] DIR/bmcs/2|127.0.0.2|||/home/admin/.ssh/known_hosts",
+		"port1|https://127.0.0.1:10001|||DIR/certs/1.pins|/run/port1.sock [] DIR/bmcs/1|127.0.0.1|||/home/admin/.ssh/known_hosts",
+		"port2|https://127.0.0.1:10002|||DIR/certs/2.pins|/run/port2.sock [] DIR/bmcs/2|127.0.0.2|||/home/admin/.ssh/known_hosts",
 		"twin1|https://x3000c0s1b0|Node0||",
 		"twin2|https://x3000c0s1b0|Node1||",
 		"v6-1|https://[2001:db8::1]:443||||2001:db8:1::1|||/home/admin/.ssh/known_hosts",

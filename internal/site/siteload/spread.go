@@ -21,6 +21,7 @@ var spreads = []spread{
 	{[]string{"bmc", "system"}, func(_ *resolver, n *site.Node, _ *value, text string) { n.BMC.System = text }},
 	{[]string{"bmc", "password", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.BMC.Password.File = r.path(v, text) }},
 	{[]string{"bmc", "tls", "ca"}, func(r *resolver, n *site.Node, v *value, text string) { n.BMC.TLS.CA = r.path(v, text) }},
+	{[]string{"bmc", "tls", "pins"}, func(r *resolver, n *site.Node, v *value, text string) { n.BMC.TLS.Pins = r.path(v, text) }},
 	{[]string{"ssh", "address"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Address = r.host(v, text) }},
 	{[]string{"ssh", "identity"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Identity = r.path(v, text) }},
 	{[]string{"ssh", "password", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Password.File = r.path(v, text) }},
