@@ -4,6 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
+E2E      ?= $(CURDIR)/out/e2e
 
 # As root, tests that need a real sshd and a real overlay mount must run; CI says
 # to them that not being able to is a failure. Anybody else sees them skipped.
@@ -32,8 +33,9 @@ test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, sc
 	$(GO) test -race -timeout 30m ./...
 	$(GO) test -parallel 16 -v -run '^TestEveryMisfortuneAtEveryRequest$$' ./internal/faultwalk
 
-e2e: build ## boot live images in real machines (QEMU without KVM): as root, on Debian
-	test/e2e/build-iso
+e2e: deps build ## boot live images in real machines (QEMU without KVM): as root, on Debian
+	test/e2e/build-iso --dir $(E2E)
+	LIVECD_SYNC_E2E=$(E2E) $(GO) test -count=1 -v -timeout 20m ./test/e2e
 
 lint: bin/golangci-lint ## run the linters of docs/lint.md
 	bin/golangci-lint run ./...

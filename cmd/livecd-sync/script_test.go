@@ -22,6 +22,8 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
 	"github.com/livecd-sync/livecd-sync/internal/sim"
+	"github.com/livecd-sync/livecd-sync/internal/sim/vm"
+	"github.com/livecd-sync/livecd-sync/internal/sim/vm/vmtest"
 )
 
 // The streams of every run of the program in a script are kept in this file, to
@@ -55,13 +57,26 @@ func TestScripts(t *testing.T) {
 			e.Defer(func() { e.Values[worldKey].(*scriptWorld).end(e.T().(testing.TB)) })
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sim": cmdSim, "behave": cmdBehave, "fault": cmdFault, "power": cmdPower, "mount": cmdMount,
 			"disk-boot": cmdDiskBoot, "up": cmdUp, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
 			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
-			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
+			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt, "tiny": cmdTiny,
 		},
 	})
+}
+
+// condition knows [qemu]: nodes can be run in QEMU. In CI they must.
+func condition(name string) (bool, error) {
+	if name != "qemu" {
+		return false, fmt.Errorf("what is [%s]?", name)
+	}
+	err := vm.Installed()
+	if os.Getenv("CI") != "" {
+		return true, err
+	}
+	return err == nil, nil
 }
 
 type worldKeyType struct{}
@@ -403,4 +418,13 @@ func cmdCorrupt(ts *testscript.TestScript, _ bool, args []string) {
 		b[len(b)/2] ^= 1
 		ts.Check(os.WriteFile(name, b, 0o600))
 	}
+}
+
+// tiny ISO DISK makes an image and a disk with a tiny operating system each, for
+// nodes in QEMU.
+func cmdTiny(ts *testscript.TestScript, _ bool, args []string) {
+	var iso bytes.Buffer
+	ts.Check(vmtest.CD(&iso, "TINY", "tiny", time.Time{}))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), iso.Bytes(), 0o600))
+	ts.Check(vmtest.Disk(ts.MkAbs(args[1]), "disk"))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,11 +13,21 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/sim"
 )
 
+// simOptions is what the flags of sim say.
+type simOptions struct {
+	dir           string
+	ilo, gigabyte int
+	reported      bool
+	behave        []string
+
+	qemu   bool
+	images []string // NAME=ISO
+	disk   string
+	memory int // MiB
+}
+
 func (a *app) simCommand() *cobra.Command {
-	var dir string
-	var ilo, gigabyte int
-	var reported bool
-	var behave []string
+	var o simOptions
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Run a simulated site: BMCs and nodes on loopback, for a first try and for tests",
@@ -33,33 +44,84 @@ It writes a site file for itself into --dir. In another terminal:
 What a BMC does can be changed, at the start with --behave and later over the
 control API whose address is in control.url (see the page on it in docs/sim.md).
 
+With --qemu the nodes are real machines, one QEMU process each, that are off at
+first and boot the images named with --image when their BMCs say so:
+
+  livecd-sync sim --qemu --image pit=pit.iso --disk disk.img
+
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if ilo < 0 || gigabyte < 0 || ilo+gigabyte == 0 {
-				return fmt.Errorf("--ilo %d --gigabyte %d is no site; write at least one node in all, and no negative number", ilo, gigabyte)
+			counted := c.Flags().Changed("ilo") || c.Flags().Changed("gigabyte")
+			if o.qemu && !counted {
+				o.ilo, o.gigabyte = 1, 0
 			}
-			cfg := sim.Default(dir)
-			if c.Flags().Changed("ilo") || c.Flags().Changed("gigabyte") {
-				cfg.Nodes = simNodes(ilo, gigabyte)
-			}
-			if reported {
-				for i := range cfg.Nodes {
-					cfg.Nodes[i].Behaviour = bmcsim.Reported(cfg.Nodes[i].Kind)
-				}
-			}
-			if err := applyBehaviours(&cfg, behave); err != nil {
+			cfg, err := o.config(counted)
+			if err != nil {
 				return err
 			}
 			return a.sim(c.Context(), cfg)
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "livecd-sync-sim", "where the site file, the images and the backups are kept")
-	c.Flags().IntVar(&ilo, "ilo", 4, "how many iLO 5")
-	c.Flags().IntVar(&gigabyte, "gigabyte", 2, "how many Gigabyte (AMI MegaRAC)")
-	c.Flags().BoolVar(&reported, "reported", false, "let every BMC behave as its family is reported to in the field")
-	c.Flags().StringArrayVar(&behave, "behave", nil, `how one BMC behaves: NODE={"Busy": true}; the fields are those of bmcsim.Behaviour`)
+	c.Flags().StringVar(&o.dir, "dir", "livecd-sync-sim", "where the site file, the images and the backups are kept")
+	c.Flags().IntVar(&o.ilo, "ilo", 4, "how many iLO 5 (with --qemu 1, unless given)")
+	c.Flags().IntVar(&o.gigabyte, "gigabyte", 2, "how many Gigabyte (AMI MegaRAC) (with --qemu none, unless given)")
+	c.Flags().BoolVar(&o.reported, "reported", false, "let every BMC behave as its family is reported to in the field")
+	c.Flags().StringArrayVar(&o.behave, "behave", nil, `how one BMC behaves: NODE={"Busy": true}; the fields are those of bmcsim.Behaviour`)
+	c.Flags().BoolVar(&o.qemu, "qemu", false, "run the nodes in QEMU, without KVM")
+	c.Flags().StringArrayVar(&o.images, "image", nil, "with --qemu, an image that the site has: NAME=ISO; the first is wanted on all nodes")
+	c.Flags().StringVar(&o.disk, "disk", "", "with --qemu, the image that the nodes' disks begin as (raw); without, they are empty")
+	c.Flags().IntVar(&o.memory, "memory", 1024, "with --qemu, a node's memory in MiB")
 	return c
+}
+
+// config is the site to simulate. counted tells whether the numbers of nodes were
+// given.
+func (o simOptions) config(counted bool) (sim.Config, error) {
+	if o.ilo < 0 || o.gigabyte < 0 || o.ilo+o.gigabyte == 0 {
+		return sim.Config{}, fmt.Errorf("--ilo %d --gigabyte %d is no site; write at least one node in all, and no negative number", o.ilo, o.gigabyte)
+	}
+	cfg := sim.Default(o.dir)
+	if o.qemu || counted {
+		cfg.Nodes = simNodes(o.ilo, o.gigabyte)
+	}
+	if err := o.inQEMU(&cfg); err != nil {
+		return sim.Config{}, err
+	}
+	if o.reported {
+		for i := range cfg.Nodes {
+			cfg.Nodes[i].Behaviour = bmcsim.Reported(cfg.Nodes[i].Kind)
+		}
+	}
+	return cfg, applyBehaviours(&cfg, o.behave)
+}
+
+// inQEMU makes the nodes real machines, if that is asked for.
+func (o simOptions) inQEMU(cfg *sim.Config) error {
+	switch {
+	case !o.qemu && (len(o.images) > 0 || o.disk != ""):
+		return errors.New("--image and --disk are for nodes that boot in truth; add --qemu")
+	case !o.qemu:
+		return nil
+	case len(o.images) == 0:
+		return errors.New("--qemu needs something to boot; write --image NAME=ISO (test/e2e/build-iso makes some)")
+	case o.memory <= 0:
+		return fmt.Errorf("--memory %d is no memory; write how many MiB", o.memory)
+	}
+	cfg.QEMU = sim.QEMU{Disk: o.disk, MemoryMiB: o.memory}
+	cfg.Images = nil
+	for _, i := range o.images {
+		name, file, ok := strings.Cut(i, "=")
+		if !ok || name == "" || file == "" {
+			return fmt.Errorf("--image %s names no image; write NAME=ISO", i)
+		}
+		cfg.Images = append(cfg.Images, sim.ImageSpec{Name: name, File: file})
+	}
+	cfg.Want = cfg.Images[0].Name
+	for i := range cfg.Nodes {
+		cfg.Nodes[i].QEMU, cfg.Nodes[i].Initial = true, sim.InitialState{Off: true}
+	}
+	return nil
 }
 
 // simNodes are nodes in turn on their disk, off, and running the older image.

@@ -1,10 +1,11 @@
 // Package sim is a simulated site: BMCs, nodes and a web server with live
-// images, all in this process and on the loopback interface. It is what
-// "livecd-sync sim" runs, for a first try without hardware, and what tests talk
-// to.
+// images, all on the loopback interface, and all in this process but for nodes
+// that are run in QEMU. It is what "livecd-sync sim" runs, for a first try without
+// hardware, and what tests talk to.
 //
 //	site.yaml, secrets/, certs/, iso/   what livecd-sync is pointed at
 //	nodes/NAME/upper                    the overlay of a node that runs a live image
+//	nodes/NAME/console.sock             the serial console of a node in QEMU
 //	backups/                            the store
 //	control.url                         the control API, see below
 //
@@ -17,6 +18,9 @@
 // real live system.
 //
 // # What a node runs
+//
+// A node with NodeSpec.QEMU is a real machine (package vm), and runs what it
+// boots. The others run in this process:
 //
 // A script that comes over ssh is run by a shell in this process. Names are
 // looked up in the node's own file system: / is the overlay (there is nothing

@@ -40,7 +40,7 @@ func newInQEMU(ctx context.Context, n *Node, q QEMU, authorizedKey []byte) (*inQ
 		SSH: netip.AddrPortFrom(n.address, sshPort), MemoryMiB: q.MemoryMiB, CPUs: q.CPUs,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("sim: %w", err)
+		return nil, err
 	}
 	return &inQEMU{node: n, machine: m}, nil
 }

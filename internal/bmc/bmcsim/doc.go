@@ -12,6 +12,7 @@
 //	ForceRestart = Host.Stop, then POST again
 //	ForceOff     = Host.Stop, then Off
 //	GracefulShutdown = Host.Shutdown, and Off once the host says that it is down
+//	Host: HostWentOff, HostReset = Off, or POST again, without being asked
 //
 // The package knows nothing of the client that is tested against it, nor of
 // the profiles that this client uses: a mistake that both shared would cancel

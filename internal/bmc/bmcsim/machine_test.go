@@ -305,6 +305,50 @@ func TestRequestsOfTheMemoryClient(t *testing.T) {
 	})
 }
 
+// TestHostEndsItself: a host that goes off or resets the machine unasked, which
+// is not a power cycle that somebody inflicted on it.
+func TestHostEndsItself(t *testing.T) {
+	bubble(t, bmcsim.Config{}, func(t *testing.T, m *bmcsim.Machine, d *diary) {
+		m.HostReset()
+		if p := m.Phase(); p != bmc.PhasePost || m.Power() != bmc.PowerOn {
+			t.Errorf("after its reset the machine is %s in phase %s", m.Power(), p)
+		}
+		m.HostReset() // in POST no host runs that could
+		m.HostWentOff()
+		after(4 * time.Minute)
+		diaryIs(t, d, "start ", "start ")
+		m.HostWentOff()
+		m.HostReset()
+		after(4 * time.Minute)
+		diaryIs(t, d, "start ", "start ")
+		if s := m.Stats(); m.Power() != bmc.PowerOff || s.PowerCycles != 0 || s.Boots != 1 {
+			t.Errorf("at last it is %s, %+v", m.Power(), s)
+		}
+	})
+}
+
+// driver is a diary that sees its drive.
+type driver struct{ diary }
+
+func (d *driver) Drive(image string) { d.write("drive " + image) }
+
+func TestHostSeesItsDrive(t *testing.T) {
+	h := &driver{}
+	bubble(t, bmcsim.Config{Kind: bmcsim.Gigabyte, Host: h}, func(t *testing.T, m *bmcsim.Machine, _ *diary) {
+		c := m.Client()
+		ok(t, c.InsertMedia(t.Context(), image))
+		ok(t, c.EjectMedia(t.Context()))
+		m.SetMounted(image)
+		m.Detach()
+		m.SetMounted(image)
+		m.SetRemoteMedia(false) // as at the start of a simulation: nothing is taken out
+		m.SetPower(bmc.PowerOff)
+		m.SetMounted("") // off: the next boot looks by itself
+		synctest.Wait()
+		diaryIs(t, &h.diary, "start ", "drive "+image, "drive ", "drive "+image, "drive ", "drive "+image, "stop")
+	})
+}
+
 // TestRaces has everybody at one machine at once: it has to survive, and to end
 // in a state that makes sense.
 func TestRaces(t *testing.T) {
