@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -41,31 +42,42 @@ type listed struct {
 	Verified *overlay.Verified `json:"verified,omitempty"`
 }
 
+// A listedDamage is a backup of which nothing is known but that it is there.
+type listedDamage struct {
+	Node   string `json:"node"`
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+}
+
 func (a *app) listBackups(ctx context.Context, args []string) error {
 	t, err := a.stores(args)
 	if err != nil {
 		return err
 	}
-	all := []listed{}
+	var all []overlay.Inventory
 	failed, stores := false, 0
 	for _, n := range t.site.Nodes {
 		if !hasStore(n) {
 			continue
 		}
 		stores++
-		list, err := t.nodes.list(ctx, n)
+		inventory, err := t.nodes.inventory(ctx, n)
 		if err != nil {
 			failed = true
 			a.complain(fmt.Errorf("%s: %w", n.Name, err))
 			continue
 		}
-		all = append(all, list...)
+		if inventory.NotesErr != nil {
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, inventory.NotesErr))
+		}
+		all = append(all, inventory)
 	}
 	if stores == 0 && !a.json() {
 		fmt.Fprintln(a.out, "none of these nodes has a store; write overlay.store for those that shall be backed up")
 		return nil
 	}
-	if failed && len(all) == 0 && !a.json() {
+	if failed && !anyBackup(all) && !a.json() {
 		return status(exitNodesFailed) // that there are none is not known
 	}
 	if err := a.showBackups(all); err != nil {
@@ -77,56 +89,91 @@ func (a *app) listBackups(ctx context.Context, args []string) error {
 	return nil
 }
 
-func (c *nodes) list(ctx context.Context, n site.Node) ([]listed, error) {
+func (c *nodes) inventory(ctx context.Context, n site.Node) (overlay.Inventory, error) {
 	st, err := c.store(n)
 	if err != nil {
-		return nil, err
+		return overlay.Inventory{}, err
 	}
-	list, err := st.List(ctx, n.Name)
-	if err != nil {
-		return nil, err
-	}
-	noted, err := st.Verified(ctx, n.Name)
-	if err != nil {
-		return nil, err
-	}
-	return withNotes(list, noted), nil
+	return overlay.TakeInventory(ctx, st, n.Name)
 }
 
-func withNotes(list []overlay.Manifest, noted map[string]overlay.Verified) []listed {
-	out := make([]listed, 0, len(list))
-	for _, m := range list {
-		l := listed{Manifest: m}
-		if v, ok := noted[m.ID]; ok {
-			l.Verified = &v
+func anyBackup(all []overlay.Inventory) bool {
+	return slices.ContainsFunc(all, func(i overlay.Inventory) bool { return len(i.Backups)+len(i.Unreadable) > 0 })
+}
+
+func listedOf(i overlay.Inventory, m overlay.Manifest) listed {
+	l := listed{Manifest: m}
+	if v, ok := i.Noted[m.ID]; ok {
+		l.Verified = &v
+	}
+	return l
+}
+
+func (a *app) showBackups(all []overlay.Inventory) error {
+	if a.json() {
+		return a.backupsJSON(all)
+	}
+	if !anyBackup(all) {
+		fmt.Fprintln(a.out, "no backups yet")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tIMAGE\tWHY\tSTATE\tVERIFIED")
+	for _, i := range all {
+		for _, line := range backupLines(i, a.clock.Now()) {
+			fmt.Fprintln(w, printable(line))
 		}
-		out = append(out, l)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, i := range all {
+		for _, d := range i.Damaged() {
+			fmt.Fprintln(a.out, printable(fmt.Sprintf("%s/%s is damaged: %s", i.Node, d.ID, d.Why)))
+		}
+	}
+	return nil
+}
+
+func (a *app) backupsJSON(all []overlay.Inventory) error {
+	backups, unreadable := []listed{}, []listedDamage{}
+	for _, i := range all {
+		for _, m := range i.Backups {
+			backups = append(backups, listedOf(i, m))
+		}
+		for _, u := range i.Unreadable {
+			unreadable = append(unreadable, listedDamage{Node: i.Node, ID: u.ID, Reason: u.Err.Error()})
+		}
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(map[string]any{"version": 1, "backups": backups, "unreadable": unreadable})
+}
+
+// backupLines are a node's lines of a table, newest first.
+func backupLines(i overlay.Inventory, now time.Time) []string {
+	lines, ids := map[string]string{}, []string{}
+	for _, m := range i.Backups {
+		ids, lines[m.ID] = append(ids, m.ID), listedOf(i, m).line(now)
+	}
+	for _, u := range i.Unreadable {
+		ids, lines[u.ID] = append(ids, u.ID), fmt.Sprintf("%s\t%s\t-\t-\t-\t-\tDAMAGED\t-", i.Node, u.ID)
+	}
+	slices.SortFunc(ids, func(a, b string) int { return overlay.CompareIDs(b, a) })
+	out := make([]string, len(ids))
+	for n, id := range ids {
+		out[n] = lines[id]
 	}
 	return out
 }
 
-func (a *app) showBackups(all []listed) error {
-	if a.json() {
-		enc := json.NewEncoder(a.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(map[string]any{"version": 1, "backups": all})
+func (m listed) line(now time.Time) string {
+	image := m.Image
+	if image == "" {
+		image = m.Volume.ID
 	}
-	if len(all) == 0 {
-		fmt.Fprintln(a.out, "no backups yet")
-		return nil
-	}
-	now := a.clock.Now()
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tID\tAGE\tSIZE\tIMAGE\tWHY\tSTATE\tVERIFIED")
-	for _, m := range all {
-		image := m.Image
-		if image == "" {
-			image = m.Volume.ID
-		}
-		fmt.Fprintln(w, printable(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Node, m.ID,
-			age(now.Sub(m.CreatedAt)), size(m.StoredBytes), image, m.Purpose, m.state(), m.verifiedWhen(now))))
-	}
-	return w.Flush()
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Node, m.ID,
+		age(now.Sub(m.CreatedAt)), size(m.StoredBytes), image, m.Purpose, m.state(), m.verifiedWhen(now))
 }
 
 func (m listed) state() string {
@@ -231,18 +278,20 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	if err != nil {
 		return "", "", err
 	}
-	list, err := st.List(ctx, n.Name)
+	i, err := overlay.TakeInventory(ctx, st, n.Name)
 	if err != nil {
 		return "", "", err
 	}
-	noted, err := st.Verified(ctx, n.Name)
-	if err != nil {
-		return "", "", err
-	}
-	v := verifying{nodes: c, node: n, note: stillThere(noted, list)}
-	for i, m := range list {
-		if id == "" || id == m.ID || id == site.RestoreLatest && i == 0 {
+	v := verifying{nodes: c, node: n, note: stillThere(i)}
+	for at, m := range i.Backups {
+		if id == "" || id == m.ID || id == site.RestoreLatest && at == 0 {
 			v.one(ctx, st, m, deep)
+		}
+	}
+	for _, u := range i.Unreadable {
+		newest := len(i.Backups) == 0 || overlay.CompareIDs(u.ID, i.Backups[0].ID) > 0
+		if id == "" || id == u.ID || id == site.RestoreLatest && newest {
+			v.failed(u.ID, u.Err)
 		}
 	}
 	if len(v.note) > 0 {
@@ -278,7 +327,7 @@ func (v *verifying) one(ctx context.Context, st overlay.Store, m overlay.Manifes
 	now := v.nodes.clock.Now().UTC()
 	switch {
 	case err != nil:
-		v.errs, v.worst = append(v.errs, err), m.ID
+		v.failed(m.ID, err)
 		if errors.Is(err, overlay.ErrDamaged) {
 			v.note[m.ID] = overlay.Verified{At: now, Damaged: err.Error()}
 		}
@@ -290,6 +339,10 @@ func (v *verifying) one(ctx context.Context, st overlay.Store, m overlay.Manifes
 	}
 	v.whole++
 	v.bytes += m.StoredBytes
+}
+
+func (v *verifying) failed(id string, err error) {
+	v.errs, v.worst = append(v.errs, err), id
 }
 
 func (v *verifying) String() string {
@@ -310,10 +363,10 @@ func (c *nodes) canRead(n site.Node, m overlay.Manifest) bool {
 }
 
 // stillThere is the part of a note that speaks of backups that are there.
-func stillThere(noted map[string]overlay.Verified, list []overlay.Manifest) map[string]overlay.Verified {
-	note := make(map[string]overlay.Verified, len(list))
-	for _, m := range list {
-		if v, ok := noted[m.ID]; ok {
+func stillThere(i overlay.Inventory) map[string]overlay.Verified {
+	note := make(map[string]overlay.Verified, len(i.Backups))
+	for _, m := range i.Backups {
+		if v, ok := i.Noted[m.ID]; ok {
 			note[m.ID] = v
 		}
 	}
@@ -346,7 +399,8 @@ func (a *app) pruneCommand() *cobra.Command {
 		Short: "Remove the backups that overlay.keep and overlay.keepWithin do not want",
 		Long: `prune shows which backups it would remove, asks, and removes them. It never
 removes a node's last good backup, the one that overlay.restore names, or one
-that a restore is still owed from.
+that a restore is still owed from. A damaged backup counts as none of those that
+are to be kept; one whose manifest cannot be read is left alone.
 
 ` + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error { return a.prune(c.Context(), args, yes) },
@@ -360,35 +414,27 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	var doomed []listed
-	for _, n := range t.site.Nodes {
-		if !hasStore(n) {
-			continue
-		}
-		list, err := t.nodes.prunable(ctx, n)
-		if err != nil {
-			return fmt.Errorf("%s: %w", n.Name, err)
-		}
-		doomed = append(doomed, withNotes(list, nil)...)
+	doomed, err := t.doomed(ctx)
+	if err != nil {
+		return err
 	}
-	if len(doomed) == 0 {
-		if a.json() {
-			return a.showBackups([]listed{})
-		}
+	if !anyBackup(doomed) && !a.json() {
 		fmt.Fprintln(a.out, "nothing to remove")
 		return nil
 	}
 	if err := a.showBackups(doomed); err != nil {
 		return err
 	}
-	if !yes {
-		if err := a.confirm(ctx, fmt.Sprintf("Remove %s?", count(len(doomed), "backup"))); err != nil {
-			return err
+	shown := make(map[string]bool)
+	for _, i := range doomed {
+		for _, m := range i.Backups {
+			shown[m.Node+" "+m.ID] = true
 		}
 	}
-	shown := make(map[string]bool, len(doomed))
-	for _, m := range doomed {
-		shown[m.Node+" "+m.ID] = true
+	if !yes && len(shown) > 0 {
+		if err := a.confirm(ctx, fmt.Sprintf("Remove %s?", count(len(shown), "backup"))); err != nil {
+			return err
+		}
 	}
 	for _, n := range t.site.Nodes {
 		if hasStore(n) {
@@ -398,6 +444,22 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 		}
 	}
 	return nil
+}
+
+// doomed are the backups that may go, by node.
+func (t *target) doomed(ctx context.Context) ([]overlay.Inventory, error) {
+	var doomed []overlay.Inventory
+	for _, n := range t.site.Nodes {
+		if !hasStore(n) {
+			continue
+		}
+		list, err := t.nodes.prunable(ctx, n)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Name, err)
+		}
+		doomed = append(doomed, overlay.Inventory{Node: n.Name, Listing: overlay.Listing{Backups: list}})
+	}
+	return doomed, nil
 }
 
 func (c *nodes) prunable(ctx context.Context, n site.Node) ([]overlay.Manifest, error) {

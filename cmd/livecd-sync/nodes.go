@@ -123,11 +123,18 @@ func (c *nodes) Overlay(ctx context.Context, _ *site.Site, n site.Node) plan.Ove
 	}
 	age := c.site.Stores[n.Overlay.Store].Age
 	f := plan.OverlayFacts{NoKey: age != nil && age.Identity.IsZero()}
-	switch m, err := overlay.Latest(ctx, st, n.Name); {
+	i, err := overlay.TakeInventory(ctx, st, n.Name)
+	if err != nil {
+		return plan.OverlayFacts{Err: err}
+	}
+	switch m, err := i.Latest(); {
 	case err == nil:
 		f.Latest = &plan.Backup{ID: m.ID, At: m.CreatedAt, BootID: m.BootID, Image: m.Image, Purpose: plan.Purpose(m.Purpose)}
 	case !errors.Is(err, overlay.ErrNoBackup):
 		return plan.OverlayFacts{Err: err}
+	}
+	for _, d := range i.Damaged() {
+		f.Damaged = append(f.Damaged, plan.Damage{ID: d.ID, Why: d.Why})
 	}
 	r, found, err := st.Reboot(ctx, n.Name)
 	if err != nil {

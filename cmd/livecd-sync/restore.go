@@ -165,13 +165,11 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 	if req.Archive != "" {
 		return c.restore(ctx, n, req, nil)
 	}
-	if req.ID == site.RestoreLatest {
-		m, err := overlay.Latest(ctx, st, n.Name)
-		if err != nil {
-			return rep, err
-		}
-		req.ID = m.ID
+	var notes []string
+	if req.ID, notes, err = latestIfAsked(ctx, st, n.Name, req.ID); err != nil {
+		return rep, err
 	}
+	defer func() { rep.Notes = append(notes, rep.Notes...) }()
 	note, owed, err := st.Reboot(ctx, n.Name)
 	if err != nil {
 		return rep, err
@@ -188,4 +186,22 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 		return rep, st.ClearReboot(ctx, n.Name)
 	}
 	return rep, nil
+}
+
+// latestIfAsked makes an ID of "latest", and says which newer backups that passes
+// over.
+func latestIfAsked(ctx context.Context, st overlay.Store, node, id string) (string, []string, error) {
+	if id != site.RestoreLatest {
+		return id, nil, nil
+	}
+	i, err := overlay.TakeInventory(ctx, st, node)
+	if err != nil {
+		return "", nil, err
+	}
+	m, err := i.Latest()
+	var notes []string
+	for _, d := range i.NewerDamaged(m.ID) {
+		notes = append(notes, fmt.Sprintf("backup %s is newer, and damaged: %s", d.ID, d.Why))
+	}
+	return m.ID, notes, err
 }

@@ -193,7 +193,7 @@ func TestPruneSpares(t *testing.T) {
 	}
 	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1, Now: now})
 	must(t, err)
-	if left, err := s.List(t.Context(), "n1"); err != nil || len(gone) != 4 || len(left) != 2 {
-		t.Errorf("%v went, %d are left: %v", gone, len(left), err)
+	if left, err := s.List(t.Context(), "n1"); err != nil || len(gone) != 4 || len(left.Backups) != 2 {
+		t.Errorf("%v went, %d are left: %v", gone, len(left.Backups), err)
 	}
 }

@@ -116,12 +116,12 @@ func TestBackupRefuses(t *testing.T) {
 			list, listErr := s.List(t.Context(), "n1")
 			must(t, listErr)
 			if m.Partial { // stored for what it is worth, and relied upon by nobody
-				if _, err := overlay.Restore(t.Context(), test.remote, s, overlay.RestoreRequest{Node: "n1", ID: m.ID}); err == nil || len(list) != 1 {
+				if _, err := overlay.Restore(t.Context(), test.remote, s, overlay.RestoreRequest{Node: "n1", ID: m.ID}); err == nil || len(list.Backups) != 1 {
 					t.Errorf("a partial backup was restored: %v", err)
 				}
 				return
 			}
-			if files := stored(t, dir); len(list) != 0 || len(files) > 1 {
+			if files := stored(t, dir); len(list.Backups) != 0 || len(files) > 1 {
 				t.Errorf("left behind: %q", files)
 			}
 		})

@@ -67,7 +67,7 @@ func (b *backupPass) findBase(ctx context.Context) error {
 		b.warnings = append(b.warnings, "no earlier backup could be built upon: "+err.Error())
 		return nil //nolint:nilerr // it is in the warnings
 	}
-	for _, m := range list {
+	for _, m := range list.Backups {
 		if b.serves(m) {
 			b.base = m
 			return nil

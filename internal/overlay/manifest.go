@@ -1,8 +1,11 @@
 package overlay
 
 import (
+	"cmp"
 	"encoding/json"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -158,6 +161,20 @@ var (
 // ValidID reports whether s has the form of a backup's ID. Such an ID is a
 // plain file name.
 func ValidID(s string) bool { return idForm.MatchString(s) }
+
+// CompareIDs orders backups by the time in their IDs, then by the suffix as a
+// number.
+func CompareIDs(a, b string) int {
+	at, an := splitID(a)
+	bt, bn := splitID(b)
+	return cmp.Or(strings.Compare(at, bt), an-bn)
+}
+
+func splitID(id string) (string, int) {
+	at, suffix, _ := strings.Cut(id, "-")
+	n, _ := strconv.Atoi(suffix) // 0 without one, and ValidID knows the rest
+	return at, n
+}
 
 // ValidNode reports whether s may be a node's name in a store. Such a name is a
 // plain file name that is not hidden.

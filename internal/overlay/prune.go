@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 )
 
@@ -17,13 +19,14 @@ type Retention struct {
 
 // Prunable returns, oldest first, the backups that r does not keep. Whatever r
 // says, it spares the newest backup that a restore may rely on, and those that a
-// reboot which is not done with has made or is to restore.
+// reboot which is not done with has made or is to restore. A backup that is
+// damaged counts for nothing; one whose manifest cannot be read is left alone.
 func Prunable(ctx context.Context, store Store, node string, r Retention) ([]Manifest, error) {
-	list, err := store.List(ctx, node)
+	i, err := TakeInventory(ctx, store, node)
 	if err != nil {
 		return nil, err
 	}
-	spared, err := spare(ctx, store, node, list)
+	spared, err := i.spare(ctx, store)
 	if err != nil {
 		return nil, err
 	}
@@ -31,12 +34,17 @@ func Prunable(ctx context.Context, store Store, node string, r Retention) ([]Man
 		spared[id] = true
 	}
 	var doomed []Manifest
-	for i := len(list) - 1; i >= max(r.Keep, 0); i-- {
-		m := list[i]
-		if !spared[m.ID] && (r.Within <= 0 || r.Now.Sub(m.CreatedAt) > r.Within) {
+	kept := 0
+	for _, m := range i.Backups {
+		over := kept >= r.Keep
+		if i.Noted[m.ID].Damaged == "" {
+			kept++
+		}
+		if over && !spared[m.ID] && (r.Within <= 0 || r.Now.Sub(m.CreatedAt) > r.Within) {
 			doomed = append(doomed, m)
 		}
 	}
+	slices.Reverse(doomed)
 	return doomed, nil
 }
 
@@ -57,19 +65,16 @@ func Prune(ctx context.Context, store Store, node string, r Retention) ([]string
 }
 
 // spare returns the IDs that may not be deleted.
-func spare(ctx context.Context, store Store, node string, list []Manifest) (map[string]bool, error) {
+func (i Inventory) spare(ctx context.Context, store Store) (map[string]bool, error) {
 	spared := make(map[string]bool)
-	noted, err := store.Verified(ctx, node)
-	if err != nil {
+	latest, err := i.Latest()
+	switch {
+	case err == nil:
+		spared[latest.ID] = true
+	case !errors.Is(err, ErrNoBackup):
 		return nil, err
 	}
-	for _, m := range list {
-		if m.Reliable() == nil && noted[m.ID].Damaged == "" {
-			spared[m.ID] = true
-			break
-		}
-	}
-	note, ok, err := store.Reboot(ctx, node)
+	note, ok, err := store.Reboot(ctx, i.Node)
 	if err != nil {
 		return nil, err
 	}

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"io"
 	"time"
-
-	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // A Store keeps the backups of nodes. Only verified, complete backups are ever
 // listed. All errors are of type *bmc.Error; names that are not valid are
 // refused. A Store is safe for concurrent use.
 type Store interface {
-	// List returns the node's backups, newest first; none is no error.
-	List(ctx context.Context, node string) ([]Manifest, error)
+	// List returns the node's backups; none is no error, and neither is one whose
+	// manifest cannot be read.
+	List(ctx context.Context, node string) (Listing, error)
 	// Get returns one backup's manifest. Its error wraps ErrNoBackup when there
 	// is none of that ID.
 	Get(ctx context.Context, node, id string) (Manifest, error)
@@ -41,6 +40,21 @@ type Store interface {
 	SetVerified(ctx context.Context, node string, v map[string]Verified) error
 	// Verified returns what SetVerified noted; none is no error.
 	Verified(ctx context.Context, node string) (map[string]Verified, error)
+}
+
+// A Listing is what a store has of a node, newest first.
+type Listing struct {
+	Backups []Manifest
+	// Unreadable are the backups of which nothing is known but that they are
+	// there: their manifests are damaged, or of a version that is not known.
+	Unreadable []Unreadable
+}
+
+// An Unreadable is a backup without a manifest that can be read.
+type Unreadable struct {
+	ID   string
+	Site string // as far as its manifest tells, or ""
+	Err  error
 }
 
 // Verified tells of the last time that a backup was verified after it was made.
@@ -97,25 +111,3 @@ var ErrNoBackup = errors.New("there is no such backup")
 // that the site file has no key for. It is stored under its name and AgeSuffix,
 // and can be opened so.
 var ErrNoKey = errors.New("it is encrypted, and there is no key to it")
-
-// Latest returns the node's newest backup that a restore may rely on. Its error
-// wraps ErrNoBackup when there is none.
-func Latest(ctx context.Context, store Store, node string) (Manifest, error) {
-	list, err := store.List(ctx, node)
-	if err != nil {
-		return Manifest{}, err
-	}
-	noted, err := store.Verified(ctx, node)
-	if err != nil {
-		return Manifest{}, err
-	}
-	for _, m := range list {
-		if m.Reliable() == nil && noted[m.ID].Damaged == "" {
-			return m, nil
-		}
-	}
-	return Manifest{}, &bmc.Error{
-		Op: "find a backup of " + node, Kind: bmc.KindOverlay, Err: ErrNoBackup,
-		Hint: "make one: livecd-sync backup " + node,
-	}
-}

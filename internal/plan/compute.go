@@ -52,6 +52,7 @@ func (d *draft) plan() NodePlan {
 		d.wanted()
 	}
 	d.noteHalf()
+	d.noteDamaged()
 	d.backupWhenDue()
 	return d.finish()
 }

@@ -44,6 +44,8 @@ func TestPlanCases(t *testing.T) {
 	lost.host, lost.store = "silent", "kept"
 	never := liveOther
 	never.store = "-"
+	damaged := switchOff
+	damaged.host, damaged.store = "silent", "damaged"
 	broken := liveOther
 	broken.store = "broken"
 	for _, c := range []struct {
@@ -77,6 +79,11 @@ func TestPlanCases(t *testing.T) {
 		{"a restore by ID", liveOther, false, func(s *site.Site, _ *Observed) {
 			s.Nodes[0].Overlay = &site.Overlay{Store: "admin", Restore: "20260101T000000Z"}
 		}, "backup-overlay power-off eject-media insert-media set-boot-once power-on await-boot restore-overlay"},
+		{"a restore by ID of one that is damaged", liveOther, false, func(s *site.Site, o *Observed) {
+			s.Nodes[0].Overlay = &site.Overlay{Store: "admin", Restore: "20260101T000000Z"}
+			facts(func(f *Facts) { f.Overlay.Damaged = []Damage{{ID: "20260101T000000Z", Why: "a bit"}} })(s, o)
+		}, "blocked overlay"},
+		{"a damaged backup is given up", damaged, true, nil, "insert-media set-boot-once power-on await-boot"},
 		{"no restore", liveOther, false, func(s *site.Site, _ *Observed) {
 			s.Nodes[0].Overlay = &site.Overlay{Store: "admin", Restore: site.RestoreNone}
 		}, "backup-overlay power-off eject-media insert-media set-boot-once power-on await-boot"},
@@ -284,6 +291,15 @@ func TestHalfRestored(t *testing.T) {
 		after := Compute(s, Predict(s, o, Compute(s, o, accept)), accept).Nodes[0]
 		if c.want != "blocked overlay" && len(after.Steps) > 0 {
 			t.Errorf("%s: %s is left to do", name, outcome(after))
+		}
+	}
+}
+
+func TestDamagedBackupIsNoted(t *testing.T) {
+	for host, store := range map[string]string{"live wanted": "worn", "live other": "damaged"} {
+		np := one(row{wants: "image", reset: "needed", power: "On", drive: "wanted", phase: "os", host: host, store: store}, false)
+		if notes := strings.Join(np.Notes, "\n"); !strings.Contains(notes, "backup bad is damaged: a bit") {
+			t.Errorf("%s: it is not said which backup is damaged: %q", host, notes)
 		}
 	}
 }

@@ -334,11 +334,43 @@ func (d *draft) restoreAfterBoot() {
 		d.block(bmc.KindOverlay, errors.New("its store encrypts, and the site file has no key to it, so nothing could be restored after the boot"),
 			fmt.Sprintf("write stores.%s.age.identity, or overlay.restore: none; or boot it without, with --accept-data-loss=%s", d.node.Overlay.Store, d.node.Name))
 	case want != "" && want != site.RestoreLatest:
-		d.step(RestoreOverlay{From: want}, "overlay.restore names it")
+		if !d.onlyDamaged(want) {
+			d.step(RestoreOverlay{From: want}, "overlay.restore names it")
+		}
 	case d.backsUp():
 		d.step(RestoreOverlay{}, "a live image forgets its overlay at a reset")
 	case latest != nil:
 		d.step(RestoreOverlay{From: latest.ID}, "it is the node's latest backup, from "+stamp(latest.At))
+	case len(d.facts.Overlay.Damaged) > 0:
+		d.onlyDamaged(d.facts.Overlay.Damaged[0].ID)
+	}
+}
+
+// onlyDamaged reports whether what is to be restored is damaged, and then lets
+// nobody lose it without having said so.
+func (d *draft) onlyDamaged(id string) bool {
+	for _, damage := range d.facts.Overlay.Damaged {
+		switch {
+		case damage.ID != id:
+			continue
+		case d.accept:
+			d.note("no backup will be restored: %s is damaged", id)
+		default:
+			d.block(bmc.KindOverlay, fmt.Errorf("backup %s, which is to be restored after the boot, is damaged: %s", id, damage.Why),
+				"see what can be saved of it, or name another one as overlay.restore; or boot it without, with --accept-data-loss="+d.node.Name)
+		}
+		return true
+	}
+	return false
+}
+
+// noteDamaged names the backups that cannot be relied on.
+func (d *draft) noteDamaged() {
+	if !d.node.OverlayManaged() {
+		return
+	}
+	for _, damage := range d.facts.Overlay.Damaged {
+		d.note("backup %s is damaged: %s", damage.ID, damage.Why)
 	}
 }
 

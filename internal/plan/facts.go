@@ -79,6 +79,8 @@ type OverlayFacts struct {
 	// NoKey: the store encrypts, and the site file has no key to read it with.
 	NoKey  bool
 	Latest *Backup // the newest good backup, or nil
+	// Damaged are the backups that nobody may rely on, newest first.
+	Damaged []Damage
 	// Reboot is what a run wrote down before it ended the running image and has
 	// not yet finished; nil when nothing is left over.
 	Reboot *Reboot
@@ -91,6 +93,12 @@ type Backup struct {
 	BootID  string // of the boot it was taken from
 	Image   string
 	Purpose Purpose
+}
+
+// A Damage is a backup that is not what was written.
+type Damage struct {
+	ID  string
+	Why string // what was found, for people
 }
 
 // A Reboot is a run's note to the one that may have to finish its work.

@@ -129,6 +129,10 @@ func (r row) overlay() OverlayFacts {
 		return OverlayFacts{Latest: kept}
 	case "sealed":
 		return OverlayFacts{Latest: kept, NoKey: true}
+	case "damaged":
+		return OverlayFacts{Damaged: []Damage{{ID: "bad", Why: "a bit"}}}
+	case "worn":
+		return OverlayFacts{Latest: kept, Damaged: []Damage{{ID: "bad", Why: "a bit"}}}
 	case "broken":
 		return OverlayFacts{Err: errors.New("permission denied")}
 	case "saved", "owed":

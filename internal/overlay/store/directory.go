@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -102,33 +99,33 @@ func (d *directory) explain(err error) error {
 	return e
 }
 
-// List returns the node's backups, newest first.
-func (d *directory) List(ctx context.Context, node string) ([]overlay.Manifest, error) {
+// List returns the node's backups, newest first. Whatever is wrong with one of
+// them is no reason not to see the others.
+func (d *directory) List(ctx context.Context, node string) (overlay.Listing, error) {
+	var list overlay.Listing
 	root, err := d.node(node, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return list, nil
 	}
 	if err != nil {
-		return nil, err
+		return list, err
 	}
 	defer root.Close()
 	ids, err := backups(root)
 	if err != nil {
-		return nil, d.explain(err)
+		return list, d.explain(err)
 	}
-	var list []overlay.Manifest
 	for _, id := range ids {
 		if ctx.Err() != nil {
-			return nil, cancelled(ctx)
+			return list, cancelled(ctx)
 		}
-		m, err := d.manifest(root, node, id)
-		if errors.Is(err, fs.ErrNotExist) { // deleted in the meantime
-			continue
+		switch m, err := d.manifest(root, node, id); {
+		case err == nil:
+			list.Backups = append(list.Backups, m)
+		case errors.Is(err, fs.ErrNotExist): // deleted in the meantime
+		default:
+			list.Unreadable = append(list.Unreadable, overlay.Unreadable{ID: id, Site: m.Site, Err: err})
 		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, m)
 	}
 	return list, nil
 }
@@ -149,21 +146,8 @@ func backups(root *os.Root) ([]string, error) {
 		return nil, err
 	}
 	ids := slices.DeleteFunc(names, func(name string) bool { return !overlay.ValidID(name) })
-	slices.SortFunc(ids, func(a, b string) int { return compareIDs(b, a) })
+	slices.SortFunc(ids, func(a, b string) int { return overlay.CompareIDs(b, a) })
 	return ids, nil
-}
-
-// compareIDs orders by time, then by suffix as a number.
-func compareIDs(a, b string) int {
-	at, an := splitID(a)
-	bt, bn := splitID(b)
-	return cmp.Or(strings.Compare(at, bt), an-bn)
-}
-
-func splitID(id string) (string, int) {
-	at, suffix, _ := strings.Cut(id, "-")
-	n, _ := strconv.Atoi(suffix) // 0 without one, and ValidID knows the rest
-	return at, n
 }
 
 func (d *directory) manifest(root *os.Root, node, id string) (overlay.Manifest, error) {
@@ -180,10 +164,15 @@ func checkManifest(m overlay.Manifest, node, id string) error {
 	}
 	return &bmc.Error{
 		Op: "read backup " + node + "/" + id, Kind: bmc.KindOverlay,
-		Err:  fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID),
+		Err:  contentError{fmt.Errorf("its manifest is of version %d, node %q and ID %q", m.Version, m.Node, m.ID)},
 		Hint: "move the backup out of the store, or use the livecd-sync that wrote it",
 	}
 }
+
+// A contentError is about what a document holds, and not about the way to it.
+type contentError struct{ error }
+
+func (e contentError) Unwrap() error { return e.error }
 
 func (d *directory) readJSON(root *os.Root, name string, into any) error {
 	f, err := root.Open(name)
@@ -198,7 +187,7 @@ func (d *directory) readJSON(root *os.Root, name string, into any) error {
 	if err := json.Unmarshal(data, into); err != nil {
 		return &bmc.Error{
 			Op: "read " + path.Join(d.path, path.Base(root.Name()), name), Kind: bmc.KindOverlay,
-			Err: fmt.Errorf("it is damaged: %w", err), Hint: "move it out of the store",
+			Err: contentError{fmt.Errorf("it is damaged: %w", err)}, Hint: "move it out of the store",
 		}
 	}
 	return nil

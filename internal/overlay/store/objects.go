@@ -54,30 +54,39 @@ type objects struct {
 	expiry time.Duration // of locks
 }
 
-// List returns the node's backups, newest first.
-func (o *objects) List(ctx context.Context, node string) ([]overlay.Manifest, error) {
+// List returns the node's backups, newest first. What is wrong with one of them
+// is no reason not to see the others; what is wrong with the way to it is.
+func (o *objects) List(ctx context.Context, node string) (overlay.Listing, error) {
+	var list overlay.Listing
 	if err := checkNode(node); err != nil {
-		return nil, err
+		return list, err
 	}
 	ids, err := o.ids(ctx, node)
 	if err != nil {
-		return nil, o.explain(err)
+		return list, o.explain(err)
 	}
-	var list []overlay.Manifest
 	for _, id := range ids {
 		if ctx.Err() != nil {
-			return nil, cancelled(ctx)
+			return list, cancelled(ctx)
 		}
-		m, err := o.Get(ctx, node, id)
-		if errors.Is(err, overlay.ErrNoBackup) { // half, or deleted in the meantime
-			continue
+		m, err := o.manifest(ctx, node, id)
+		switch {
+		case err == nil:
+			list.Backups = append(list.Backups, m)
+		case errors.Is(err, fs.ErrNotExist): // half, or deleted in the meantime
+		case ofOneFile(err):
+			list.Unreadable = append(list.Unreadable, overlay.Unreadable{ID: id, Site: m.Site, Err: o.explain(err)})
+		default:
+			return list, o.explain(err)
 		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, m)
 	}
 	return list, nil
+}
+
+// ofOneFile reports whether an error says nothing of other files.
+func ofOneFile(err error) bool {
+	_, content := errors.AsType[contentError](err)
+	return content || errors.Is(err, fs.ErrPermission)
 }
 
 // ids are those of the node's backups, newest first, and of what may be half.
@@ -87,25 +96,29 @@ func (o *objects) ids(ctx context.Context, node string) ([]string, error) {
 		return nil, err
 	}
 	ids := slices.DeleteFunc(names, func(name string) bool { return !overlay.ValidID(name) })
-	slices.SortFunc(ids, func(a, b string) int { return compareIDs(b, a) })
+	slices.SortFunc(ids, func(a, b string) int { return overlay.CompareIDs(b, a) })
 	return ids, nil
 }
 
 // Get returns one backup's manifest.
 func (o *objects) Get(ctx context.Context, node, id string) (overlay.Manifest, error) {
-	var m overlay.Manifest
 	if err := checkNode(node); err != nil {
-		return m, err
+		return overlay.Manifest{}, err
 	}
 	if !overlay.ValidID(id) {
-		return m, noBackup(node, id)
+		return overlay.Manifest{}, noBackup(node, id)
 	}
-	err := o.readJSON(ctx, path.Join(node, id, overlay.ManifestFile), &m)
+	m, err := o.manifest(ctx, node, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, noBackup(node, id)
 	}
-	if err != nil {
-		return m, o.explain(err)
+	return m, o.explain(err)
+}
+
+// manifest reads a manifest; its error may be the medium's.
+func (o *objects) manifest(ctx context.Context, node, id string) (m overlay.Manifest, err error) {
+	if err := o.readJSON(ctx, path.Join(node, id, overlay.ManifestFile), &m); err != nil {
+		return m, err
 	}
 	return m, checkManifest(m, node, id)
 }
@@ -118,7 +131,7 @@ func (o *objects) readJSON(ctx context.Context, name string, into any) error {
 	if err := json.Unmarshal(data, into); err != nil {
 		return &bmc.Error{
 			Op: "read " + name + " in the store", Kind: bmc.KindOverlay,
-			Err: fmt.Errorf("it is damaged: %w", err), Hint: "move it out of the store",
+			Err: contentError{fmt.Errorf("it is damaged: %w", err)}, Hint: "move it out of the store",
 		}
 	}
 	return nil

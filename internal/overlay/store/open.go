@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -87,17 +88,13 @@ type ours struct {
 }
 
 // List leaves out what is not ours.
-func (o *ours) List(ctx context.Context, node string) ([]overlay.Manifest, error) {
-	all, err := o.Store.List(ctx, node)
+func (o *ours) List(ctx context.Context, node string) (overlay.Listing, error) {
+	list, err := o.Store.List(ctx, node)
 	if o.site == "" || err != nil {
-		return all, err
+		return list, err
 	}
-	var list []overlay.Manifest
-	for _, m := range all {
-		if m.Site == o.site {
-			list = append(list, m)
-		}
-	}
+	list.Backups = slices.DeleteFunc(list.Backups, func(m overlay.Manifest) bool { return m.Site != o.site })
+	list.Unreadable = slices.DeleteFunc(list.Unreadable, func(u overlay.Unreadable) bool { return u.Site != "" && u.Site != o.site })
 	return list, nil
 }
 

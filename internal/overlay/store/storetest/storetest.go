@@ -144,7 +144,7 @@ func IDs(t *testing.T, s overlay.Store, node string) []string {
 	list, err := s.List(t.Context(), node)
 	must(t, err)
 	var ids []string
-	for _, m := range list {
+	for _, m := range list.Backups {
 		ids = append(ids, m.ID)
 	}
 	return ids
@@ -475,21 +475,61 @@ func rebootNotes(b bench) {
 	}
 }
 
-// damaged: a manifest that cannot be read is said, not passed over.
+// damaged: a manifest that cannot be read is said, and hides no other backup.
 func damaged(b bench) {
 	t, p := b.t, b.Place
-	s := p.Open(t, "lab")
-	publish(t, s, "lab", "n1", At)
-	p.Put(t, "n1/20300101T000000Z/manifest.json", "{")
-	_, err := s.List(t.Context(), "n1")
-	told(t, err, bmc.KindOverlay)
-	p.Put(t, "n1/20300101T000000Z/manifest.json", `{"version": 99, "id": "20300101T000000Z", "node": "n1", "site": "lab"}`)
-	_, err = s.List(t.Context(), "n1")
-	told(t, err, bmc.KindOverlay)
-	_, err = s.Get(t.Context(), "n1", "20300101T000000Z")
-	told(t, err, bmc.KindOverlay)
-	must(t, s.Delete(t.Context(), "n1", "20300101T000000Z"))
+	s, ctx := p.Open(t, "lab"), t.Context()
+	good := []string{
+		publish(t, s, "lab", "n1", At.Add(2*time.Hour)), publish(t, s, "lab", "n1", At.Add(time.Hour)), publish(t, s, "lab", "n1", At),
+	}
+	bad := map[string]string{
+		"20300101T000000Z":   "{",
+		"20261123T053000Z":   "",
+		"20261123T050000Z-2": `{"version": 1, "id": "20261123T050000Z", "node": "n1", "site": "lab"}`,
+		"20250101T000000Z":   `{"version": 99, "id": "20250101T000000Z", "node": "n1", "site": "lab"}`,
+	}
+	for id, manifest := range bad {
+		p.Put(t, "n1/"+id+"/manifest.json", manifest)
+	}
+	p.Put(t, "n1/20250102T000000Z/manifest.json", `{"version": 99, "id": "20250102T000000Z", "node": "n1", "site": "plant"}`)
+	if got := IDs(t, s, "n1"); !slices.Equal(got, good) {
+		t.Errorf("listed: %q", got)
+	}
+	unreadable(t, s, []string{"20300101T000000Z", "20261123T053000Z", "20261123T050000Z-2", "20250101T000000Z"})
+	latest, err := overlay.Latest(ctx, s, "n1")
+	must(t, err)
+	if latest.ID != good[0] {
+		t.Errorf("the latest is %s", latest.ID)
+	}
+	must(t, s.SetVerified(ctx, "n1", map[string]overlay.Verified{good[0]: {Damaged: "a bit"}}))
+	gone, err := overlay.Prune(ctx, s, "n1", overlay.Retention{Keep: 1})
+	must(t, err)
+	if !slices.Equal(gone, good[2:]) {
+		t.Errorf("pruned: %q", gone)
+	}
+	for id := range bad {
+		must(t, s.Delete(ctx, "n1", id))
+	}
+	unreadable(t, s, nil)
 	Whole(t, s, "n1")
+}
+
+// unreadable wants those backups, and no others, to be named as such, with why.
+func unreadable(t *testing.T, s overlay.Store, want []string) {
+	t.Helper()
+	list, err := s.List(t.Context(), "n1")
+	must(t, err)
+	var ids []string
+	for _, u := range list.Unreadable {
+		ids = append(ids, u.ID)
+		told(t, u.Err, bmc.KindOverlay)
+		if _, err := s.Get(t.Context(), "n1", u.ID); err == nil || errors.Is(err, overlay.ErrNoBackup) {
+			t.Errorf("%s is there, and cannot be read: %v", u.ID, err)
+		}
+	}
+	if !slices.Equal(ids, want) {
+		t.Errorf("cannot be read: %q, want %q", ids, want)
+	}
 }
 
 func full(b bench) {
@@ -613,4 +653,16 @@ func verifiedNotes(b bench) {
 	p.Put(t, "n1/verified.json", "{")
 	_, err := s.Verified(t.Context(), "n1")
 	told(t, err, bmc.KindOverlay)
+	// What was found damaged is not known any more: nothing is taken for good.
+	id := publish(t, s, "lab", "n1", At)
+	publish(t, s, "lab", "n1", At.Add(-time.Hour))
+	_, err = overlay.Latest(t.Context(), s, "n1")
+	told(t, err, bmc.KindOverlay)
+	_, err = overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1})
+	told(t, err, bmc.KindOverlay)
+	i, err := overlay.TakeInventory(t.Context(), s, "n1")
+	must(t, err)
+	if len(i.Backups) != 2 || i.Backups[0].ID != id {
+		t.Errorf("listed: %v", i.Backups)
+	}
 }
