@@ -144,10 +144,13 @@ func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, erro
 	switch {
 	case s.Power == bmc.PowerOff:
 		return "", w.lostBoot(a, s)
-	case s.Boot.Enabled == "Once" && w.showsArmed(s):
-		return "", w.booting(a, "its BMC still shows the boot override as unused")
 	case s.Phase == bmc.PhasePost:
+		w.inPost = true
 		return "", w.booting(a, "its firmware is still starting it")
+	case w.showsUnused(s):
+		if err := w.takeBack(ctx, a, c, s); err != nil {
+			return "", err
+		}
 	}
 	if s.Media, err = c.ObserveMedia(ctx); err != nil {
 		return "", err
@@ -156,6 +159,33 @@ func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, erro
 		return "", lost
 	}
 	return "started from the virtual CD by the BMC's word; not proven on the node, for the site file gives no ssh", nil
+}
+
+// showsUnused reports whether the BMC says that the one-time boot is still to
+// come.
+func (w *work) showsUnused(s bmc.State) bool {
+	return plan.Unused(plan.Facts{BMC: s, Profile: w.plan.Facts.Profile})
+}
+
+// takeBack ends an override that its BMC does not end itself. Firmware that has
+// been seen at work and has handed over has used it; were it left, every plan to
+// come would take the machine for one that is still to be booted, and reset it.
+// Before that nothing is written: some BMCs boot what is written last (vendors.md
+// 3.11).
+func (w *work) takeBack(ctx context.Context, a plan.AwaitBoot, c bmc.Client, s bmc.State) error {
+	unused := w.booting(a, "its BMC still shows the boot override as unused")
+	if !w.inPost || s.Phase != bmc.PhaseOS {
+		return unused
+	}
+	now := w.Clock.Now()
+	if w.usedSince.IsZero() {
+		w.usedSince = now
+	}
+	if now.Sub(w.usedSince) < w.timing.Stale {
+		return unused
+	}
+	w.progress("its BMC does not use the boot override up: it is taken back")
+	return c.ClearBoot(ctx)
 }
 
 // sameBoot reports whether id is the boot that ran before this run ended it. A

@@ -24,6 +24,8 @@ func (w *work) do(ctx context.Context, a plan.Action) (detail string, err error)
 		return w.insertMedia(ctx, a)
 	case plan.SetBootOnce:
 		return "", w.setBootOnce(ctx)
+	case plan.ClearBoot:
+		return "", w.clearBoot(ctx)
 	case plan.PowerOn:
 		return "", w.powerOn(ctx)
 	case plan.Reset:
@@ -115,7 +117,34 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		}
 		return notShown("its BMC was asked to eject, but still shows "+m.Image, ejectErr)
 	})
+	if err == nil && w.insertsLater() {
+		err = w.afterEject(ctx)
+	}
 	return err
+}
+
+// insertsLater reports whether a step to come mounts an image.
+func (w *work) insertsLater() bool {
+	for _, s := range w.plan.Steps[w.step+1:] {
+		if _, ok := s.Action.(plan.InsertMedia); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// afterEject waits for as long as this BMC refuses an insert after an eject
+// (iDRAC, iRMC: vendors.md 2.4, 3.9).
+func (w *work) afterEject(ctx context.Context) error {
+	d := w.plan.Facts.Profile.EjectSettle()
+	if d == 0 {
+		return nil
+	}
+	w.progress(fmt.Sprintf("ejected; this BMC needs %s before it mounts another", d))
+	if err := w.Clock.Sleep(ctx, d); err != nil {
+		return interrupted(err)
+	}
+	return nil
 }
 
 func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, error) {
@@ -187,6 +216,27 @@ func (w *work) setBootOnce(ctx context.Context) error {
 	})
 	w.armed = err == nil
 	return err
+}
+
+func (w *work) clearBoot(ctx context.Context) error {
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	clearErr := c.ClearBoot(ctx)
+	return w.until(ctx, 0, w.timing.Override, func(ctx context.Context) error {
+		s, err := c.ObserveSystem(ctx)
+		if err != nil {
+			return err
+		}
+		if !w.showsArmed(s) {
+			return nil
+		}
+		if definite(clearErr) {
+			return clearErr
+		}
+		return notShown(fmt.Sprintf("its BMC was told to end the boot override, but shows %q, %q", s.Boot.Enabled, s.Boot.Target), clearErr)
+	})
 }
 
 // definite reports whether err is a refusal: the request did not act and will

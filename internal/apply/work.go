@@ -31,6 +31,8 @@ type work struct {
 	step      int          // of the step that is running, from 0
 	atRisk    bool         // the check before the first disruptive step is done
 	asked     time.Time    // when the BMC was last asked during await-boot
+	inPost    bool         // the BMC has shown the firmware at work since the start
+	usedSince time.Time    // since when it shows an override that the boot should have used up
 	lostSince time.Time    // since when it shows that the boot is lost; zero: it does not
 	seen      *bmc.State   // by the check just before the step that runs, or nil
 	back      readBack     // what this run's own writes showed last
@@ -261,7 +263,7 @@ func (w *work) boots() bool {
 		switch s.Action.(type) {
 		case plan.PowerOn, plan.Reset:
 			return true
-		case plan.AwaitBoot, plan.BackupOverlay, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
+		case plan.AwaitBoot, plan.BackupOverlay, plan.ClearBoot, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
 			plan.PowerOff, plan.RestoreOverlay, plan.SetBootOnce:
 		}
 	}

@@ -35,6 +35,8 @@ type Actuator interface {
 	EjectMedia(ctx context.Context) error
 	// SetBootOnce makes the next boot, and only that, use the virtual CD.
 	SetBootOnce(ctx context.Context) error
+	// ClearBoot takes SetBootOnce back.
+	ClearBoot(ctx context.Context) error
 	// Reset asks for a change of power. It is never sent a second time without
 	// observing first.
 	Reset(ctx context.Context, kind ResetKind) error
@@ -58,6 +60,13 @@ type State struct {
 	Boot   BootOverride
 	Phase  Phase
 	Resets []ResetKind // what the machine's BMC offers, mapped to our kinds
+
+	// CannotMount says why no image can be mounted, and CannotArm why the virtual
+	// CD cannot be made the next boot's device. The zero value: it can.
+	CannotMount, CannotArm Refusal
+	// Schemes lists what the BMC itself says that it mounts by, in lower case; nil
+	// if it does not say.
+	Schemes []string
 }
 
 // Identity tells which BMC answered.
@@ -105,6 +114,9 @@ const (
 	// AccessDisabled: the BMC has remote media switched off; EnableMedia
 	// switches it on.
 	AccessDisabled
+	// AccessNone: there is no slot, and no way to get one; State.CannotMount says
+	// why.
+	AccessNone
 )
 
 // BootOverride is the one-time boot setting (Redfish ComputerSystem.Boot).

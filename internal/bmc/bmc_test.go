@@ -63,35 +63,64 @@ func TestCompare(t *testing.T) {
 }
 
 func TestCheckURL(t *testing.T) {
-	plain := Profile{Name: "plain", Schemes: []string{"http"}, PlainURL: true, MaxURL: 60}
+	plain := Profile{Name: "plain", URL: URLRules{
+		Schemes: []string{"http"}, DefaultPort: true, Path: "A-Za-z0-9._-", MinDirectories: 1, MaxURL: 60, Endings: []string{".iso"},
+	}}
+	secure := Profile{Name: "secure", URL: URLRules{Schemes: []string{"https", "nfs"}, Address: true, MaxName: 20}}
+	shares := Profile{Name: "shares", URL: URLRules{Schemes: []string{"nfs", "cifs"}}}
+	comma := Profile{Name: "comma", URL: URLRules{Path: "A-Za-z0-9._~!$&'()*+;=:%-"}}
 	anything := Profile{Name: "any"}
 	for _, c := range []struct {
 		profile Profile
 		url     string
 		says    string // "": taken
 	}{
+		{secure, "https://10.1.1.1/pit17.iso", ""},
+		{secure, "https://[2001:db8::1]/pit17.iso", ""},
+		{secure, "http://10.1.1.1/pit17.iso", "mounts by https or nfs only (secure) serve the image by https, and write https://10.1.1.1/pit17.iso"},
+		{secure, "https://iso.example/pit17.iso", "wants an IP address (secure) write the server's address in place of iso.example"},
+		{secure, "https://10.1.1.1/" + strings.Repeat("a", 20) + ".iso", "name of 24 characters"},
+		{shares, "http://10.1.1.1/iso/pit17.iso", "nfs or cifs only (shares) boot the node another way"},
+		{comma, "http://10.1.1.1/iso/pit%2017.iso", ""},
+		{comma, "http://10.1.1.1/iso/pit,17.iso", `has a "," in its path`},
+		{comma, "http://10.1.1.1/iso/pit@17.iso", `has a "@" in its path`},
+		{anything, "http://10.1.1.1/iso/pit.iso?", "query"},
+
 		{plain, "http://10.1.1.1/iso/pit17.iso", ""},
 		{plain, "http://10.1.1.1:80/iso/pit17.iso", ""},
 		{plain, "https://10.1.1.1/iso/pit17.iso", "mounts by http only"},
-		{plain, "http://10.1.1.1:8080/iso/pit17.iso", "default port only"},
+		{plain, "http://10.1.1.1:8080/iso/pit17.iso", "connects to port 80 only (plain) serve the image on port 80"},
 		{plain, "http://10.1.1.1/pit17.iso", "server's root"},
-		{plain, "http://10.1.1.1/iso/pit%2017.iso", "characters"},
-		{plain, "http://10.1.1.1/iso/pit17.img", "end in .iso"},
+		{plain, "http://10.1.1.1/iso/pit%2017.iso", `has a "%" in its path, which this BMC refuses`},
+		{plain, "http://10.1.1.1/iso/pit17.img", "does not end in .iso"},
 		{plain, "http://10.1.1.1/iso/" + strings.Repeat("a", 60) + ".iso", "characters long"},
 		{anything, "http://10.1.1.1:8080/pit17.iso", ""},
 		{anything, "http://admin:hunter2@10.1.1.1/iso/pit17.iso", "has a user"},
 		{anything, "http://10.1.1.1/iso/pit17.iso?sig=1", "query"},
 		{anything, "pit17.iso", "is not a url"},
 	} {
-		err := c.profile.CheckURL(c.url)
+		err := c.profile.CheckURL(c.url, nil)
 		switch {
 		case c.says == "" && err != nil:
 			t.Errorf("%s: %v", c.url, err)
-		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says) || KindOf(err) != KindURL || HintOf(err) == ""):
+		case c.says != "" && (err == nil || !strings.Contains(err.Error()+" "+HintOf(err), c.says) || KindOf(err) != KindURL || HintOf(err) == ""):
 			t.Errorf("%s: %v (hint %q), want %s", c.url, err, HintOf(err), c.says)
 		case err != nil && strings.Contains(err.Error(), "hunter2"):
 			t.Errorf("the error shows a password: %v", err)
 		}
+	}
+}
+
+// What a BMC says that it mounts by goes before its row.
+func TestCheckURLByWhatTheBMCSays(t *testing.T) {
+	row := Profile{Name: "row", URL: URLRules{Schemes: []string{"https"}}}
+	const url = "http://10.1.1.1/iso/pit17.iso"
+	if err := row.CheckURL(url, []string{"http", "nfs"}); err != nil {
+		t.Errorf("a BMC that says http: %v", err)
+	}
+	err := row.CheckURL(url, []string{"cifs", "https"})
+	if KindOf(err) != KindURL || !strings.Contains(err.Error(), "says that it mounts by cifs or https only") {
+		t.Errorf("a BMC that says https: %v", err)
 	}
 }
 

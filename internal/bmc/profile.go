@@ -3,25 +3,55 @@ package bmc
 import "time"
 
 // A Profile is how one family of BMCs behaves: a row of schema/profiles.cue.
-// The rows are data; what differs in kind is a strategy that a row names.
+// The rows are data; what differs in kind is a strategy that a row names. What a
+// BMC says of itself goes before its row.
 type Profile struct {
-	Name  string `json:"name"`
-	Match Match  `json:"match"`
+	Name   string `json:"name"`
+	Family string `json:"family"` // for people: "HPE iLO 5"
+	Match  Match  `json:"match"`
+
+	// Lacks says why no BMC of this family can be used, and what to do instead.
+	Lacks Refusal `json:"lacks"`
+	// Licence tells a licence that does not suffice from what the manager says.
+	Licence Licence `json:"licence"`
+
 	// MediaAt lists where the virtual media collection is looked for, in order:
 	// "system", "manager".
 	MediaAt []string `json:"mediaAt"`
-	// Slots matches the Id or Name of the CD slot when MediaTypes is absent, as
-	// a regular expression.
+	// Slots matches the Id or Name of the CD slot, as a regular expression. A slot
+	// that matches goes before others; one without MediaTypes has to match.
 	Slots string `json:"slots"`
-	// Enable names how remote media is switched on: "" (it always is) or
-	// "rmedia" (the Manager's OEM action ending in .EnableRMedia).
-	Enable string `json:"enable"`
+	// OnlySlots: a slot that does not match Slots is never used.
+	OnlySlots bool `json:"onlySlots"`
+	// TrySlots: slots look alike, and some refuse images. The one that holds an
+	// image is used, and another is tried when one refuses.
+	TrySlots bool `json:"trySlots"`
+	// NoSlot says what it means when no slot can be used; zero: nothing is known.
+	NoSlot Refusal `json:"noSlot"`
+
+	// Enable lists how remote media may be switched on: "rmedia" (the manager's
+	// OEM action ending in .EnableRMedia), "network-protocol" (a PATCH of the
+	// manager's NetworkProtocol). What the BMC offers is used.
+	Enable []string `json:"enable"`
 	// Insert names how an image is mounted: "action", "patch" or "oem".
 	Insert string `json:"insert"`
-	// InsertForms lists the bodies to try, shortest first; the next is tried
-	// only when the BMC's answer asks for what it adds.
-	InsertForms []InsertForm `json:"insertForms"`
-	// Boot names how the virtual CD is armed: "override" or "oem-next-reset".
+	// InsertWith lists what is sent with the image's URL from the start. Whatever
+	// else the BMC asks for by name is added, and what it refuses is left out.
+	InsertWith []InsertField `json:"insertWith"`
+	// Attached names what else has to be so for an image to be in the drive: ""
+	// (nothing) or "connected-via" (ConnectedVia is not NotConnected).
+	Attached string `json:"attached"`
+	// StaleName names what the name of an image that is not inserted does: ""
+	// (another is refused until it is ejected) or "harmless".
+	StaleName string `json:"staleName"`
+	// SettleSeconds is how long an inserted image needs before the machine may be
+	// powered on; EjectSettleSeconds how long after an eject an insert is refused.
+	SettleSeconds      float64 `json:"settleSeconds"`
+	EjectSettleSeconds float64 `json:"ejectSettleSeconds"`
+
+	// Boot names how the virtual CD is armed: "override" (ComputerSystem.Boot),
+	// "oem-next-reset" (a flag of the slot), "dell-attributes" (ServerBoot of the
+	// manager's attributes) or "fujitsu-boot-config".
 	Boot string `json:"boot"`
 	// BootTargets lists the override targets that mean the virtual CD; the
 	// first that the BMC offers is used.
@@ -29,18 +59,17 @@ type Profile struct {
 	// FullBoot: the override is refused unless target, enabled and mode are
 	// sent together (AMI, ASRockRack).
 	FullBoot bool `json:"fullBoot"`
-	// Schemes lists the URL schemes that the BMC mounts from.
-	Schemes []string `json:"schemes"`
-	// PlainURL: port 80, at least one directory, only [A-Za-z0-9._-] and at most
-	// MaxURL characters (vendors.md 3.2, "URL limits").
-	PlainURL bool `json:"plainURL"`
-	MaxURL   int  `json:"maxURL"`
-	// SettleSeconds is how long an inserted image needs before the machine may be
-	// powered on.
-	SettleSeconds float64 `json:"settleSeconds"`
+	// OverrideStays: a one-time override is never cleared by a boot, so that one
+	// which is set tells nothing (sushy-tools, vendors.md 3.14).
+	OverrideStays bool `json:"overrideStays"`
+
+	// URL says which images the BMC mounts.
+	URL URLRules `json:"url"`
 	// Auth is what AuthAuto means for this family; "" is the usual. Lenovo may
 	// unmount what a session mounted when the session ends (vendors.md 3.6).
 	Auth Auth `json:"auth"`
+	// Login is sent along when a session is opened (Huawei's Domain, 3.11).
+	Login map[string]any `json:"login"`
 	// Console names how the BMC gives its serial console; "" is what the BMC itself
 	// says of it.
 	Console ConsoleWay `json:"console"`
@@ -52,33 +81,59 @@ type Profile struct {
 	// AlreadyEmpty lists the ends of MessageIds by which the BMC refuses an eject
 	// because nothing is inserted: a success.
 	AlreadyEmpty []string `json:"alreadyEmpty"`
-	// Lacks says, for people, why a BMC of this family cannot be used at all.
-	Lacks    string `json:"lacks"`
-	Evidence string `json:"evidence"`
-	Verified string `json:"verified"` // the date of the evidence, YYYY-MM-DD
+
+	// Evidence is what is known, each entry with its mark in front: [C] seen in a
+	// captured tree, [S] in source code, [D] in documentation, [F] reported from
+	// the field, [I] inferred.
+	Evidence []string `json:"evidence"`
+	Verified string   `json:"verified"` // the date of the evidence, YYYY-MM-DD
 }
 
 // Match says which BMCs a row is for. Every pattern that is not empty has to
-// match; the first row that matches is used.
+// match, and is a regular expression; the first row that matches is used.
 type Match struct {
-	OemKey   string `json:"oemKey"`   // a key of the service root's Oem object
-	Vendor   string `json:"vendor"`   // regular expressions, from here on
-	Product  string `json:"product"`  // of the service root's or the manager's product
-	Firmware string `json:"firmware"` // of the manager's firmware version
+	// OemKey is a key of the Oem object of the service root, the manager or the
+	// system.
+	OemKey   string `json:"oemKey"`
+	Vendor   string `json:"vendor"`   // the service root's, or the system's manufacturer
+	Product  string `json:"product"`  // the service root's or its Id, or the manager's model
+	Firmware string `json:"firmware"` // the manager's firmware version
+	Model    string `json:"model"`    // the system's
 }
 
-// An InsertForm is one shape of the insert request's body.
-type InsertForm string
+// A Refusal is why something cannot be done, for people. The zero value is none.
+type Refusal struct {
+	Kind Kind   `json:"kind"`
+	Why  string `json:"why"`
+	Hint string `json:"hint"` // what to do instead
+}
 
-// The forms, each the one before it and a little more (vendors.md 3.15).
+// None reports whether there is nothing in the way.
+func (r Refusal) None() bool { return r == Refusal{} }
+
+// Licence says where a BMC tells its licence, and which do not mount images.
+type Licence struct {
+	At      []string `json:"at"`      // the names that lead to it, in one of the manager's Oem blocks
+	Lacking string   `json:"lacking"` // a regular expression
+	Hint    string   `json:"hint"`
+}
+
+// An InsertField is what an insert request may have beside the image's URL
+// (vendors.md 3.15).
+type InsertField string
+
+// The fields.
 const (
-	FormImage    InsertForm = "image"    // {"Image"}
-	FormProtocol InsertForm = "protocol" // + "TransferProtocolType"
-	FormMethod   InsertForm = "method"   // + "TransferMethod": "Stream"
-	FormInserted InsertForm = "inserted" // + "Inserted", "WriteProtected"
+	WithProtocol    InsertField = "protocol"    // TransferProtocolType
+	WithMethod      InsertField = "method"      // TransferMethod: Stream
+	WithInserted    InsertField = "inserted"    // Inserted, WriteProtected
+	WithCredentials InsertField = "credentials" // UserName, Password, of no meaning (DGX)
 )
 
 // Settle is SettleSeconds as a duration.
-func (p Profile) Settle() time.Duration {
-	return time.Duration(p.SettleSeconds * float64(time.Second))
-}
+func (p Profile) Settle() time.Duration { return seconds(p.SettleSeconds) }
+
+// EjectSettle is EjectSettleSeconds as a duration.
+func (p Profile) EjectSettle() time.Duration { return seconds(p.EjectSettleSeconds) }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

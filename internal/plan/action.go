@@ -51,6 +51,8 @@ type (
 	InsertMedia struct{ Image, URL string }
 	// SetBootOnce makes the next boot use the virtual CD.
 	SetBootOnce struct{}
+	// ClearBoot takes that back.
+	ClearBoot struct{}
 	// PowerOn starts the machine.
 	PowerOn struct{}
 	// Reset restarts the machine in place, for BMCs that cannot switch it off.
@@ -83,6 +85,7 @@ func (EnableMedia) Name() string    { return "enable-media" }
 func (EjectMedia) Name() string     { return "eject-media" }
 func (InsertMedia) Name() string    { return "insert-media" }
 func (SetBootOnce) Name() string    { return "set-boot-once" }
+func (ClearBoot) Name() string      { return "clear-boot" }
 func (PowerOn) Name() string        { return "power-on" }
 func (Reset) Name() string          { return "reset" }
 func (AwaitBoot) Name() string      { return "await-boot" }
@@ -94,6 +97,7 @@ func (EnableMedia) Effect() Effect   { return Safe }
 func (EjectMedia) Effect() Effect    { return Disrupts }
 func (InsertMedia) Effect() Effect   { return Safe }
 func (SetBootOnce) Effect() Effect   { return Safe }
+func (ClearBoot) Effect() Effect     { return Safe }
 
 // PowerOn destroys nothing by itself, but what it starts cannot be called back;
 // product.md counts it with the resets.
@@ -110,6 +114,7 @@ func (EnableMedia) String() string   { return "switch remote media on" }
 func (a EjectMedia) String() string  { return "eject " + orWhatever(a.Image) + " from slot " + a.Slot }
 func (a InsertMedia) String() string { return "mount " + a.Image + " (" + a.URL + ")" }
 func (SetBootOnce) String() string   { return "boot the virtual CD once" }
+func (ClearBoot) String() string     { return "no longer boot the virtual CD" }
 func (PowerOn) String() string       { return "power the machine on" }
 func (Reset) String() string         { return "restart the machine" }
 func (a AwaitBoot) String() string {
@@ -136,6 +141,7 @@ func (EnableMedia) action()    {}
 func (EjectMedia) action()     {}
 func (InsertMedia) action()    {}
 func (SetBootOnce) action()    {}
+func (ClearBoot) action()      {}
 func (PowerOn) action()        {}
 func (Reset) action()          {}
 func (AwaitBoot) action()      {}

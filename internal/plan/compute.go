@@ -34,11 +34,6 @@ func (d *draft) plan() NodePlan {
 	case d.facts.Err != nil:
 		d.driftCertificate()
 		d.fail(asError(d.facts.Err, "read it again with -v, and look at its BMC"))
-	case d.facts.Profile.Lacks != "":
-		d.fail(&bmc.Error{
-			Kind: bmc.KindUnsupported, Err: fmt.Errorf("%s", d.facts.Profile.Lacks),
-			Hint: "take the node out of the site file, or leave its image out",
-		})
 	case d.facts.BMC.Power == bmc.PowerUnknown:
 		d.fail(&bmc.Error{
 			Kind: bmc.KindProtocol, Err: fmt.Errorf("its BMC does not say whether the machine is on"),
@@ -64,6 +59,10 @@ func (d *draft) wanted() {
 		d.restoreLeftOver()
 		return
 	}
+	if why := d.facts.BMC.CannotMount; d.facts.BMC.Media.Access == bmc.AccessNone {
+		d.refuse(why)
+		return
+	}
 	if d.facts.BMC.Power == bmc.PowerOff {
 		d.wantedWhenOff()
 		return
@@ -79,6 +78,9 @@ func (d *draft) wantedWhenOff() {
 	if d.node.Reset != site.ResetNever {
 		d.driftRunning("nothing: it is off")
 		d.cycle("it is off")
+		return
+	}
+	if !d.takesImage() {
 		return
 	}
 	d.driftMedia()
@@ -171,6 +173,9 @@ func (d *draft) wantedWithoutReset() {
 			"shut it down by hand and apply again, or write reset: needed")
 		return
 	}
+	if !d.takesImage() {
+		return
+	}
 	d.driftMedia()
 	d.mount("it shall be there for the next reset")
 	d.arm()
@@ -191,20 +196,23 @@ func (d *draft) mayRunFromMedia() bool {
 func (d *draft) noImage() {
 	note := d.facts.Overlay.Reboot
 	if note != nil && note.Image == site.NoImage && !note.Started && d.facts.BMC.Power == bmc.PowerOff {
-		if m := d.facts.BMC.Media; m.Access != bmc.AccessDisabled && m.Compare("") != bmc.ImageEmpty {
+		if !d.nothingMounted() {
 			d.eject("nothing shall be mounted")
 		}
+		d.disarm()
 		d.drift("power", "on", "off")
 		d.step(PowerOn{}, "a run that was cut off at "+stamp(note.At)+" had switched it off")
 		return
 	}
-	if m := d.facts.BMC.Media; m.Access == bmc.AccessDisabled || m.Compare("") == bmc.ImageEmpty {
+	if d.nothingMounted() {
+		d.disarm()
 		return
 	}
 	d.drift("image", site.NoImage, d.facts.BMC.Media.Image)
 	off := d.facts.BMC.Power == bmc.PowerOff
 	if off || !d.mayRunFromMedia() {
 		d.eject("nothing shall be mounted")
+		d.disarm()
 		if _, unknown := d.facts.Host.(HostUnknown); unknown && !off {
 			d.note("whether it runs from what is mounted is not known (the site file gives no ssh)")
 		}
@@ -221,6 +229,7 @@ func (d *draft) noImage() {
 	}
 	d.powerOff("it may be running from what is to be ejected")
 	d.eject("nothing shall be mounted")
+	d.disarm()
 	d.step(PowerOn{}, "it was on")
 }
 
@@ -292,6 +301,17 @@ func (d *draft) arm() {
 		return
 	}
 	d.step(SetBootOnce{}, "the next boot, and only that, shall use the virtual CD")
+}
+
+// disarm appends the end of an override that would boot the virtual CD, which
+// shall be empty.
+func (d *draft) disarm() {
+	if !d.armed() {
+		return
+	}
+	b := d.facts.BMC.Boot
+	d.drift("boot", "the virtual CD is not armed", b.Enabled+" "+b.Target)
+	d.step(ClearBoot{}, "nothing shall be booted from the virtual CD")
 }
 
 func (d *draft) powerOff(because string) {

@@ -67,8 +67,10 @@ func TestPlanCases(t *testing.T) {
 			"backup-overlay eject-media insert-media set-boot-once reset await-boot restore-overlay",
 		},
 		{"no way to start", switchOff, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.ForceOff} }), "failed unsupported"},
-		{"a family that cannot", switchOff, false, facts(func(f *Facts) { f.Profile.Lacks = "it has no virtual media" }), "failed unsupported"},
-		{"a url that the family refuses", switchOff, false, facts(func(f *Facts) { f.Profile.Schemes = []string{"https"} }), "failed url"},
+		{"a family that cannot", switchOff, false, facts(func(f *Facts) {
+			f.BMC.Media.Access, f.BMC.CannotMount = bmc.AccessNone, bmc.Refusal{Kind: bmc.KindUnsupported, Why: "it has no virtual media", Hint: "boot it another way"}
+		}), "failed unsupported"},
+		{"a url that the family refuses", switchOff, false, facts(func(f *Facts) { f.Profile.URL.Schemes = []string{"https"} }), "failed url"},
 		{"an image that is a file", switchOff, false, func(s *site.Site, _ *Observed) {
 			s.Images = map[string]site.Image{"pit-1.7": {Name: "pit-1.7", File: "/iso/pit.iso"}}
 		}, "failed url"},

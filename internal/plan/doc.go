@@ -11,7 +11,7 @@
 //  3. power-off. With the host off, every intermediate state of media and boot
 //     override names its own next step; with it on, "nothing armed" could mean
 //     not yet or already used. iLO also refuses boot changes during POST.
-//  4. enable-media, eject-media, insert-media, set-boot-once.
+//  4. enable-media, eject-media, insert-media, set-boot-once, clear-boot.
 //  5. power-on, then await-boot until the node is seen running the image.
 //  6. restore-overlay, when the boot was ours.
 //

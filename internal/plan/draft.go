@@ -126,7 +126,7 @@ func (d *draft) whyUncomparable(h HostLive) string {
 
 // media compares the drive with the image that is wanted.
 func (d *draft) media() bmc.ImageState {
-	if d.facts.BMC.Media.Access == bmc.AccessDisabled {
+	if d.facts.BMC.Media.Access != bmc.AccessReady {
 		return bmc.ImageEmpty
 	}
 	return d.facts.BMC.Media.Compare(d.image.URL)
@@ -134,9 +134,22 @@ func (d *draft) media() bmc.ImageState {
 
 func (d *draft) armed() bool { return Armed(d.facts) }
 
-// unused reports whether a one-time boot of the virtual CD is still to come. A
-// continuous override is never used up, and so says nothing.
-func (d *draft) unused() bool { return d.armed() && d.facts.BMC.Boot.Enabled == "Once" }
+// unused reports whether a one-time boot of the virtual CD is still to come. An
+// override that is never used up says nothing: a continuous one, and any on a BMC
+// that does not clear it.
+func (d *draft) unused() bool { return Unused(d.facts) }
+
+// Unused reports whether the node's next boot, and only that, will use the
+// virtual CD, as far as its BMC's word is worth anything.
+func Unused(f Facts) bool {
+	return Armed(f) && f.BMC.Boot.Enabled == "Once" && !f.Profile.OverrideStays
+}
+
+// nothingMounted reports whether the drive is empty, or is none.
+func (d *draft) nothingMounted() bool {
+	m := d.facts.BMC.Media
+	return m.Access != bmc.AccessReady || m.Compare("") == bmc.ImageEmpty
+}
 
 // Armed reports whether the node's next boot will use the virtual CD.
 func Armed(f Facts) bool { return f.BMC.Boot.Armed(f.Profile.BootTargets) }
@@ -152,21 +165,48 @@ func (d *draft) backsUp() bool {
 	return false
 }
 
-// mountable checks that the image can be given to this BMC at all.
+// refuse fails the node for something that its BMC cannot do.
+func (d *draft) refuse(why bmc.Refusal) {
+	d.fail(&bmc.Error{Kind: why.Kind, Err: errors.New(why.Why), Hint: why.Hint})
+}
+
+// takesImage checks that this BMC can be given the image, and boot it.
+func (d *draft) takesImage() bool {
+	m := d.facts.BMC
+	switch {
+	case !m.CannotArm.None():
+		d.refuse(m.CannotArm)
+	case d.media() == bmc.ImageMatch:
+		return true
+	case !m.CannotMount.None():
+		d.refuse(m.CannotMount)
+	case d.image.URL == "":
+		d.fail(&bmc.Error{
+			Kind: bmc.KindURL, Err: fmt.Errorf("image %s has no url, and BMCs mount by url only", d.node.Image),
+			Hint: fmt.Sprintf("put the ISO on a web server that the BMCs reach, and write images.%s.url", d.node.Image),
+		})
+	default:
+		err := d.facts.Profile.CheckURL(d.image.URL, m.Schemes)
+		if err == nil {
+			return true
+		}
+		d.fail(asError(err, "serve the image under a plainer url"))
+	}
+	return false
+}
+
+// mountable checks that the image can be given to this BMC, and that it is there
+// to be given.
 func (d *draft) mountable() bool {
+	if !d.takesImage() {
+		return false
+	}
 	if d.media() == bmc.ImageMatch {
 		return true
 	}
 	_, live := d.facts.Host.(HostLive)
 	imageErr := d.imageFacts.Err
 	switch {
-	case d.image.URL == "":
-		d.fail(&bmc.Error{
-			Kind: bmc.KindURL, Err: fmt.Errorf("image %s has no url, and BMCs mount by url only", d.node.Image),
-			Hint: fmt.Sprintf("put the ISO on a web server that the BMCs reach, and write images.%s.url", d.node.Image),
-		})
-	case d.facts.Profile.CheckURL(d.image.URL) != nil:
-		d.fail(asError(d.facts.Profile.CheckURL(d.image.URL), "serve the image under a plainer url"))
 	case imageErr != nil && bmc.KindOf(imageErr) == bmc.KindMedia:
 		d.fail(asError(imageErr, "mend the image or its url; nothing was changed on the node"))
 	case imageErr != nil && live:

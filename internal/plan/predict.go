@@ -53,6 +53,8 @@ func (w world) do(a Action) {
 		m.Media.Image, m.Media.ImageName, m.Media.Inserted = a.URL, "", true
 	case SetBootOnce:
 		m.Boot.Enabled, m.Boot.Target = "Once", firstTarget(w.facts.Profile)
+	case ClearBoot:
+		m.Boot.Enabled, m.Boot.Target = "Disabled", "None"
 	case PowerOn, Reset:
 		m.Power, m.Phase = bmc.PowerOn, bmc.PhasePost
 		w.hostGone()

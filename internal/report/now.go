@@ -43,6 +43,8 @@ func mounted(m bmc.Media) string {
 	switch {
 	case m.Access == bmc.AccessDisabled:
 		return "(media disabled) nothing"
+	case m.Access == bmc.AccessNone:
+		return "(no virtual media) nothing"
 	case !m.Inserted && bmc.EmptyName(image):
 		return "nothing"
 	case bmc.EmptyName(image):

@@ -157,6 +157,7 @@ var knownActions = []plan.Action{
 	plan.EjectMedia{},
 	plan.InsertMedia{},
 	plan.SetBootOnce{},
+	plan.ClearBoot{},
 	plan.PowerOn{},
 	plan.Reset{},
 	plan.AwaitBoot{},

@@ -91,6 +91,8 @@ func inDrive(m bmc.Media) string {
 	switch {
 	case m.Access == bmc.AccessDisabled:
 		return "(disabled)"
+	case m.Access == bmc.AccessNone:
+		return "(none)"
 	case bmc.EmptyName(image) && m.Inserted:
 		return "(unnamed)"
 	case bmc.EmptyName(image):

@@ -41,9 +41,6 @@ func (c *memClient) Observe(ctx context.Context) (bmc.State, error) {
 			return bmc.State{}, err
 		}
 	}
-	if m.kind.mediaUnder == "" {
-		return bmc.State{}, fail(op, bmc.KindUnsupported, "use another way to boot this machine", errors.New("the BMC has no virtual media"))
-	}
 	c.last = &v
 	return m.state(v), nil
 }
@@ -105,7 +102,11 @@ func (m *Machine) state(v view) bmc.State {
 		},
 		Power: v.power, Phase: v.phase, Boot: v.override, Media: v.media,
 	}
-	if !v.listed {
+	switch {
+	case m.kind.mediaUnder == "":
+		s.Media = bmc.Media{Access: bmc.AccessNone}
+		s.CannotMount = bmc.Refusal{Kind: bmc.KindUnsupported, Why: "the BMC has no virtual media", Hint: "use another way to boot this machine"}
+	case !v.listed:
 		s.Media = bmc.Media{Access: bmc.AccessDisabled}
 	}
 	for _, p := range []*string{&s.Media.Image, &s.Media.ImageName} {
@@ -199,6 +200,18 @@ func (c *memClient) SetBootOnce(ctx context.Context) error {
 		p := bootPatch{Target: &target, Enabled: &enabled, Mode: &mode}
 		if c.m.behaviour.RefuseBootMode {
 			p.Mode = nil
+		}
+		return c.m.patchBoot(p)
+	})
+}
+
+// ClearBoot takes that back.
+func (c *memClient) ClearBoot(ctx context.Context) error {
+	return c.ask(ctx, "clear boot", http.MethodPatch, c.m.kind.systemPath(), func() error {
+		target, enabled := "None", "Disabled"
+		p := bootPatch{Target: &target, Enabled: &enabled}
+		if mode := c.m.override.Mode; !c.m.behaviour.RefuseBootMode {
+			p.Mode = &mode
 		}
 		return c.m.patchBoot(p)
 	})

@@ -18,7 +18,9 @@ const (
 func TestInsertClimbs(t *testing.T) {
 	const plain = `{"Image":"` + image + `"}`
 	const protocol = `{"Image":"` + image + `","TransferProtocolType":"HTTP"}`
-	const method = `{"Image":"` + image + `","TransferMethod":"Stream","TransferProtocolType":"HTTP"}`
+	const method = `{"Image":"` + image + `","TransferMethod":"Stream"}`
+	const both = `{"Image":"` + image + `","TransferMethod":"Stream","TransferProtocolType":"HTTP"}`
+	const credentials = `{"Image":"` + image + `","Password":"none","UserName":"none"}`
 	ok := reply{status: 204}
 	for _, c := range []struct {
 		name    string
@@ -32,9 +34,14 @@ func TestInsertClimbs(t *testing.T) {
 		{"asks twice", []reply{
 			says(400, "Base.1.0.PropertyMissing", "", "TransferProtocolType"),
 			says(400, "Base.1.0.PropertyMissing", "", "TransferMethod"), ok,
-		}, []string{plain, protocol, method}, ""},
+		}, []string{plain, protocol, both}, ""},
 		{"asks for what was sent", []reply{says(400, "Base.1.0.PropertyMissing", "", "Image")}, []string{plain}, bmc.KindProtocol},
-		{"asks for what nobody has", []reply{says(400, "Base.1.0.PropertyMissing", "", "UserName")}, []string{plain}, bmc.KindProtocol},
+		{"asks for credentials", []reply{{status: 400, body: `{"error":{"@Message.ExtendedInfo":[{"MessageId":"Base.1.0.PropertyMissing","MessageArgs":["UserName"]},{"MessageId":"Base.1.0.PropertyMissing","MessageArgs":["Password"]}]}}`}, ok}, []string{plain, credentials}, ""},
+		{"asks for what nobody has", []reply{says(400, "Base.1.0.PropertyMissing", "", "Domain")}, []string{plain}, bmc.KindProtocol},
+		{"asks, then refuses it", []reply{says(400, "Base.1.0.PropertyMissing", "", "TransferMethod"), says(400, "Base.1.0.PropertyUnknown", "", "TransferMethod")}, []string{plain, method}, bmc.KindProtocol},
+		{"refuses the protocol", []reply{says(400, "Base.1.0.ActionParameterValueNotInList", "", "HTTP", "TransferProtocolType")}, []string{plain}, bmc.KindURL},
+		{"finds no image", []reply{says(404, "Base.1.0.ResourceMissingAtURI", "", image)}, []string{plain}, bmc.KindMedia},
+		{"does not know the action", []reply{{status: 405}}, []string{plain}, bmc.KindUnsupported},
 		{"refuses the URL", []reply{says(400, "Base.1.12.ActionParameterValueFormatError", "The value for TransferProtocolType.", "x")}, []string{plain}, bmc.KindURL},
 		{"wants a licence", []reply{says(403, "SMC.1.0.OemLicenseNotPassed", "")}, []string{plain}, bmc.KindLicence},
 		{"cannot read it", []reply{says(500, "IDRAC.2.5.RAC0904", "not reachable")}, []string{plain}, bmc.KindMedia},
@@ -75,7 +82,7 @@ func TestInsertByPatch(t *testing.T) {
 // A URL that the family is known to refuse is not sent.
 func TestInsertChecksTheURL(t *testing.T) {
 	s := newScript()
-	cl, _ := s.client(t, func(p *bmc.Profile) { p.Schemes = []string{"https"} })
+	cl, _ := s.client(t, func(p *bmc.Profile) { p.URL.Schemes = []string{"https"} })
 	wantError(t, cl.InsertMedia(t.Context(), image), bmc.KindURL)
 	wantWritten(t, s)
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -23,7 +25,8 @@ type openKey struct{}
 type authorizer struct {
 	cred bmc.Credential
 	mode bmc.Auth
-	auto bmc.Auth // what AuthAuto means for this BMC, by its profile; "" is the usual
+	auto bmc.Auth       // what AuthAuto means for this BMC, by its profile; "" is the usual
+	with map[string]any // what a login has beside name and password, by its profile
 
 	token    string
 	session  string   // its URI, to be deleted at the end
@@ -34,6 +37,9 @@ type authorizer struct {
 	basic    bool  // sessions were tried and are not to be had
 	refusal  error // the password was refused: nothing is sent any more
 }
+
+// adopt learns from the BMC's row.
+func (a *authorizer) adopt(row bmc.Profile) { a.auto, a.with = row.Auth, row.Login }
 
 // sign adds the credentials.
 func (a *authorizer) sign(req *http.Request) {
@@ -118,7 +124,9 @@ func (c *Client) login(ctx context.Context) error {
 			Hint: "write bmc.auth: basic",
 		})
 	}
-	body, err := json.Marshal(map[string]string{"UserName": c.auth.cred.Username, "Password": c.auth.cred.Password.Reveal()})
+	login := map[string]any{"UserName": c.auth.cred.Username, "Password": c.auth.cred.Password.Reveal()}
+	maps.Copy(login, c.auth.with)
+	body, err := json.Marshal(login)
 	if err != nil {
 		return &bmc.Error{Op: op, Kind: bmc.KindAuth, Err: errors.New("the user name cannot be sent as JSON"), Hint: "check bmc.username"}
 	}
@@ -166,18 +174,21 @@ func (c *Client) noSession(e *bmc.Error) error {
 }
 
 func (c *Client) keepSession(op string, a answer) error {
-	var body link
+	var body sessionDoc
 	if json.Unmarshal(a.body, &body) != nil {
-		body = link{}
+		body = sessionDoc{}
 	}
 	ref := a.header.Get("Location")
 	if ref == "" {
-		ref = body.URI
+		ref = body.URI.v
 	}
 	if uri, err := c.endpoint.local(ref); err == nil {
 		c.auth.session = uri
 	}
 	if c.auth.token = a.header.Get("X-Auth-Token"); c.auth.token == "" {
+		c.auth.token = body.token()
+	}
+	if c.auth.token == "" {
 		return c.noSession(&bmc.Error{
 			Op: op, Kind: bmc.KindProtocol, Hint: "write bmc.auth: basic",
 			Err: errors.New("the BMC opened a session and sent no token for it"),
@@ -185,6 +196,22 @@ func (c *Client) keepSession(op string, a answer) error {
 	}
 	c.auth.opened = true
 	return nil
+}
+
+// sessionDoc is the part of a new Session that is read.
+type sessionDoc struct {
+	URI maybe[string]    `json:"@odata.id"`
+	Oem maybe[rawFields] `json:"Oem"`
+}
+
+// token is the token where it stands in the body only (Inspur, vendors.md 3.12).
+func (s sessionDoc) token() string {
+	for _, k := range slices.Sorted(maps.Keys(s.Oem.v)) {
+		if t := textAt(s.Oem.v[k], []string{"X-Auth-Token"}); t != "" {
+			return t
+		}
+	}
+	return ""
 }
 
 // logout deletes the session, if there is one, after those that were rejected.

@@ -3,7 +3,6 @@ package redfish
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,11 +11,6 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
-
-// bootOEM is the strategy of a profile's Boot that arms the medium itself
-// (iLO 4's BootOnNextServerReset, vendors.md 3.1); any other is the standard
-// override.
-const bootOEM = "oem-next-reset"
 
 // maxOptions bounds how many boot options are read.
 const maxOptions = 64
@@ -32,18 +26,29 @@ func (c *Client) settingsOf(sys found[systemDoc]) (string, error) {
 	return uri, nil
 }
 
-// bootOf reads the override from where it is written.
-func (c *Client) bootOf(ctx context.Context, t *tree, sys found[systemDoc]) (bmc.BootOverride, error) {
+// bootOf reads what says what the next boot uses: the row's own settings, or the
+// override from where it is written.
+func (c *Client) bootOf(ctx context.Context, sys found[systemDoc]) (bmc.BootOverride, error) {
+	t := c.tree
+	if own := bootStrategies[t.Profile.Boot]; own.read != nil && t.BootAt != "" {
+		return c.ownBoot(ctx, t, own)
+	}
 	if t.Settings != "" {
 		future, err := c.readSystem(ctx, t.Settings)
 		if err != nil {
 			return bmc.BootOverride{}, err
 		}
-		// Boot options hang on the live system.
-		if !future.doc.Boot.v.Options.set {
-			future.doc.Boot.v.Options = sys.doc.Boot.v.Options
+		if future.doc.Boot.v.hasOverride() || future.doc.Boot.bad {
+			// Boot options hang on the live system.
+			if !future.doc.Boot.v.Options.set {
+				future.doc.Boot.v.Options = sys.doc.Boot.v.Options
+			}
+			sys = future
+		} else {
+			with := *t
+			with.Settings = "" // it is for other things
+			c.tree = &with
 		}
-		sys = future
 	}
 	c.boot, c.bootRead = sys.doc.Boot.v, true
 	op := "read " + short(sys.uri)
@@ -58,40 +63,102 @@ func (c *Client) bootOf(ctx context.Context, t *tree, sys found[systemDoc]) (bmc
 	return bmc.BootOverride{Target: c.boot.Target.v, Enabled: c.boot.Enabled.v, Mode: c.boot.Mode.v}, nil
 }
 
-// oemOverride shows a medium that is armed as the override it amounts to.
-func (c *Client) oemOverride(p bmc.Profile) bmc.BootOverride {
-	none := bmc.BootOverride{Target: string(schemas.NoneBootSource), Enabled: string(schemas.DisabledBootSourceOverrideEnabled)}
-	_, blocks := oemBlocks(c.slot.Oem)
-	for _, b := range blocks {
-		if b.BootOnNextReset.v && len(p.BootTargets) > 0 {
-			return bmc.BootOverride{Target: p.BootTargets[0], Enabled: string(schemas.OnceBootSourceOverrideEnabled)}
+// cannotArm says why the virtual CD cannot be made the next boot's device, by
+// what was read last.
+func (c *Client) cannotArm(t *tree) bmc.Refusal {
+	targets := c.boot.Targets.v
+	switch {
+	case t.BootAt != "", c.armsMedium(t.Profile):
+		return bmc.Refusal{}
+	case !c.boot.hasOverride():
+		return bmc.Refusal{
+			Kind: bmc.KindUnsupported, Why: "the BMC has no boot override: " + short(t.System) + " shows none",
+			Hint: "choose the virtual CD by hand on the console, or boot the node another way",
+		}
+	case len(targets) > 0 && !slices.ContainsFunc(t.Profile.BootTargets, func(want string) bool { return slices.Contains(targets, want) }):
+		return bmc.Refusal{
+			Kind: bmc.KindUnsupported,
+			Why:  "the BMC can boot from none of " + strings.Join(t.Profile.BootTargets, ", ") + "; it offers " + c.clean(strings.Join(targets, ", ")),
+			Hint: "choose the virtual CD by hand on the console",
 		}
 	}
-	return none
+	return bmc.Refusal{}
+}
+
+// bootKnown makes sure that the boot settings were read on this connection.
+func (c *Client) bootKnown(ctx context.Context) error {
+	if c.bootRead {
+		return nil
+	}
+	sys, err := c.readSystem(ctx, c.tree.System)
+	if err == nil {
+		_, err = c.bootOf(ctx, sys)
+	}
+	return err
 }
 
 // SetBootOnce implements bmc.Actuator.
 func (c *Client) SetBootOnce(ctx context.Context) error {
 	const op = "set boot once"
-	if err := c.known(ctx); err != nil {
+	if err := c.armable(ctx, op); err != nil {
 		return err
 	}
-	if c.tree.Profile.Boot == bootOEM {
-		return c.armMedium(ctx, op)
-	}
-	if !c.bootRead {
-		sys, err := c.readSystem(ctx, c.tree.System)
-		if err != nil {
-			return err
-		}
-		if _, err := c.bootOf(ctx, c.tree, sys); err != nil {
-			return err
-		}
+	if own := bootStrategies[c.tree.Profile.Boot]; own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
+		return own.set(c, ctx, op, true)
 	}
 	boot, err := c.bootBody(ctx, op)
 	if err != nil {
 		return err
 	}
+	return c.writeBoot(ctx, op, boot)
+}
+
+// ClearBoot implements bmc.Actuator.
+func (c *Client) ClearBoot(ctx context.Context) error {
+	const op = "clear boot"
+	if err := c.armable(ctx, op); err != nil {
+		return err
+	}
+	if own := bootStrategies[c.tree.Profile.Boot]; own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
+		return own.set(c, ctx, op, false)
+	}
+	// One that lists its targets and has no None there boots its disk always
+	// (sushy-tools).
+	target := string(schemas.NoneBootSource)
+	if targets := c.boot.Targets.v; len(targets) > 0 && !slices.Contains(targets, target) {
+		target = string(schemas.HddBootSource)
+	}
+	boot := map[string]any{
+		"BootSourceOverrideTarget":  target,
+		"BootSourceOverrideEnabled": string(schemas.DisabledBootSourceOverrideEnabled),
+	}
+	if c.tree.Profile.FullBoot {
+		boot["BootSourceOverrideMode"] = c.bootMode()
+	}
+	return c.writeBoot(ctx, op, boot)
+}
+
+// armable reads what arming has to know.
+func (c *Client) armable(ctx context.Context, op string) error {
+	if err := c.known(ctx); err != nil {
+		return err
+	}
+	if c.tree.Profile.Boot == bootNextReset && c.tree.Cannot.None() {
+		return c.slotKnownThenBoot(ctx, op)
+	}
+	return c.bootKnown(ctx)
+}
+
+// slotKnownThenBoot is for a row that arms the medium: one without the flag is
+// armed by the override.
+func (c *Client) slotKnownThenBoot(ctx context.Context, op string) error {
+	if err := c.slotKnown(ctx, op); err != nil || c.armsMedium(c.tree.Profile) {
+		return err
+	}
+	return c.bootKnown(ctx)
+}
+
+func (c *Client) writeBoot(ctx context.Context, op string, boot map[string]any) error {
 	uri := c.tree.System
 	if c.tree.Settings != "" {
 		uri = c.tree.Settings
@@ -177,9 +244,11 @@ func (c *Client) bootBody(ctx context.Context, op string) (map[string]any, error
 		}
 		return boot, nil
 	}
-	return nil, unsupported(op, fmt.Sprintf("the BMC can boot from none of %s; it offers %s",
-		strings.Join(c.tree.Profile.BootTargets, ", "), c.clean(strings.Join(c.boot.Targets.v, ", "))),
-		"choose the virtual CD by hand on the console")
+	why := c.cannotArm(c.tree)
+	if why.None() {
+		why.Why = "the firmware lists no boot option of the virtual CD, and the row no other target"
+	}
+	return nil, unsupported(op, why.Why, "choose the virtual CD by hand on the console")
 }
 
 // bootMode is what goes with a full override. While an override is set, its
@@ -225,25 +294,6 @@ func (c *Client) cdOption(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// armMedium sets the OEM flag of the slot that makes the next reset boot it.
-func (c *Client) armMedium(ctx context.Context, op string) error {
-	if err := c.slotKnown(ctx, op); err != nil {
-		return err
-	}
-	names, blocks := oemBlocks(c.slot.Oem)
-	for i, b := range blocks {
-		if b.BootOnNextReset.set {
-			body := map[string]any{"Oem": map[string]any{names[i]: map[string]any{"BootOnNextServerReset": true}}}
-			a, err := c.patch(ctx, op, c.tree.Slot, body)
-			if err != nil {
-				return err
-			}
-			return c.finish(ctx, op, a)
-		}
-	}
-	return unsupported(op, "the slot "+c.slot.ID.v+" has no BootOnNextServerReset", "choose the virtual CD by hand on the console")
 }
 
 // patch changes a resource, with its ETag as the BMC spelled it. When the

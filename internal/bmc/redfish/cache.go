@@ -83,7 +83,7 @@ func (f cacheFile) write(found walk) {
 func rules(rows []bmc.Profile) string {
 	h := sha256.New()
 	_ = json.NewEncoder(h).Encode(rows) // plain values, and a hash takes all
-	for _, t := range []reflect.Type{reflect.TypeFor[tree](), reflect.TypeFor[resetAction](), reflect.TypeFor[bmc.Identity]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[tree](), reflect.TypeFor[resetAction](), reflect.TypeFor[bmc.Identity](), reflect.TypeFor[bmc.Refusal]()} {
 		for f := range t.Fields() {
 			fmt.Fprintln(h, f.Name, f.Type)
 		}

@@ -65,7 +65,7 @@ func TestCapturesObserved(t *testing.T) {
 			},
 			[]string{
 				"GET /redfish/v1/", "GET /redfish/v1/Systems", "GET /redfish/v1/Systems/1", "GET /redfish/v1/Managers/1",
-				"GET /redfish/v1/Managers/1/VirtualMedia", "GET /redfish/v1/Managers/1/VirtualMedia/1", "GET /redfish/v1/Managers/1/VirtualMedia/2",
+				"GET /redfish/v1/Managers/1/VirtualMedia", "GET /redfish/v1/Managers/1/VirtualMedia/2",
 			},
 		},
 		{
@@ -103,16 +103,17 @@ func TestCapturesObserved(t *testing.T) {
 
 func TestCapturesUnsupported(t *testing.T) {
 	for _, c := range []struct{ name, system, why string }{
-		{"cray-ex425", "Node0", "the BMC has no virtual media: neither Systems/Node0 nor Managers/BMC links a VirtualMedia collection"},
-		{"cray-ex425", "", "neither Systems/Node0, Systems/Node1 nor Managers/BMC links a VirtualMedia collection"},
-		{"openbmc-stock", "", "the BMC has no virtual media: neither Systems/system nor Managers/bmc links a VirtualMedia collection"},
+		{"cray-ex425", "Node0", "a Cray EX node card has no virtual media and no boot override: neither Systems/Node0 nor Managers/BMC links a VirtualMedia collection"},
+		{"openbmc-stock", "", "the BMC has no virtual media: neither Systems/system nor Managers/bmc links a VirtualMedia collection; its firmware was built without"},
 	} {
 		t.Run(c.name+" "+c.system, func(t *testing.T) {
 			s := serve(t, openCapture(t, c.name))
 			conf := s.config(t)
 			conf.System = c.system
-			_, err := open(t, conf).Observe(t.Context())
-			wantError(t, err, bmc.KindUnsupported, c.why)
+			wantNoMedia(t, observe(t, open(t, conf)), bmc.KindUnsupported, c.why)
 		})
 	}
+	s := serve(t, openCapture(t, "cray-ex425"))
+	_, err := open(t, s.config(t)).Observe(t.Context())
+	wantError(t, err, bmc.KindUnsupported, "neither Systems/Node0, Systems/Node1 nor Managers/BMC links a VirtualMedia collection")
 }

@@ -2,8 +2,10 @@ package redfish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -43,7 +45,7 @@ func (c *Client) Observe(ctx context.Context) (bmc.State, error) {
 // ObserveSystem implements bmc.Observer.
 func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
 	// What arms a medium itself is read with the medium.
-	if c.tree == nil || c.media == nil || c.tree.Profile.Boot == bootOEM {
+	if c.tree == nil || c.media == nil || c.armsMedium(c.tree.Profile) {
 		return c.Observe(ctx)
 	}
 	sys, err := c.readSystem(ctx, c.tree.System)
@@ -54,17 +56,17 @@ func (c *Client) ObserveSystem(ctx context.Context) (bmc.State, error) {
 	if err != nil {
 		return bmc.State{}, err
 	}
-	boot, err := c.bootOf(ctx, c.tree, sys)
+	boot, err := c.bootOf(ctx, sys)
 	if err != nil {
 		return bmc.State{}, err
 	}
-	return c.state(c.tree, sys, boot)
+	return c.state(sys, boot)
 }
 
 // ObserveMedia implements bmc.Observer.
 func (c *Client) ObserveMedia(ctx context.Context) (bmc.Media, error) {
 	if c.tree != nil {
-		m, err := c.observeMedia(ctx, c.tree)
+		m, err := c.observeMedia(ctx)
 		if err == nil {
 			c.media = &m
 			c.remember()
@@ -116,7 +118,7 @@ func (c *Client) observeKnown(ctx context.Context) (bmc.State, error) {
 	if machine(sys.doc) != c.machine {
 		return bmc.State{}, errOtherMachine
 	}
-	return c.observeRest(ctx, c.tree, sys)
+	return c.observeRest(ctx, sys)
 }
 
 var errOtherMachine = errors.New("another machine answers than the one that was walked")
@@ -134,51 +136,51 @@ func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
 	if err != nil {
 		return bmc.State{}, err
 	}
-	t := &tree{Sessions: *c.sessions, System: sys.uri}
-	t.ID = identity(root, sys, managers)
-	if t.Profile, err = c.chooseProfile(root, t.ID); err != nil {
+	t := &tree{Sessions: *c.sessions, System: sys.uri, ID: identity(root, sys, managers)}
+	if t.Profile, err = c.chooseProfile(root, sys, managers, t.ID); err != nil {
 		return bmc.State{}, err
 	}
 	t.ID.Profile = t.Profile.Name
-	c.auth.auto = t.Profile.Auth
-	if why := t.Profile.Lacks; why != "" {
-		return bmc.State{}, unsupported("choose the profile", why, "boot the node another way, or take it out of the site file")
-	}
+	c.auth.adopt(t.Profile)
 	if t.Settings, err = c.settingsOf(sys); err != nil {
 		return bmc.State{}, err
+	}
+	if uri, err := c.endpoint.local(bootAt(t.Profile, sys, managers)); err == nil {
+		t.BootAt = uri
 	}
 	if err := c.collections(t, []found[systemDoc]{sys}, managers); err != nil {
 		return bmc.State{}, err
 	}
+	t.Cannot = cannotMount(t, managers)
 	if t.Reset, err = c.resetOf(ctx, sys); err != nil {
 		return bmc.State{}, err
 	}
 	c.tree, c.machine, c.walked, c.doubted = t, machine(sys.doc), c.clock.Now(), false
-	s, err := c.observeRest(ctx, t, sys)
+	s, err := c.observeRest(ctx, sys)
 	if err != nil {
 		c.forget()
 	}
 	return s, err
 }
 
-// observeRest reads what is left after the system. t is not changed; a slot
-// that is found makes a new tree.
-func (c *Client) observeRest(ctx context.Context, t *tree, sys found[systemDoc]) (bmc.State, error) {
-	boot, err := c.bootOf(ctx, t, sys)
+// observeRest reads what is left after the system.
+func (c *Client) observeRest(ctx context.Context, sys found[systemDoc]) (bmc.State, error) {
+	boot, err := c.bootOf(ctx, sys)
 	if err != nil {
 		return bmc.State{}, err
 	}
-	m, err := c.observeMedia(ctx, t)
+	m, err := c.observeMedia(ctx)
 	if err != nil {
 		return bmc.State{}, err
 	}
 	c.remember()
 	c.media = &m
-	return c.state(t, sys, boot)
+	return c.state(sys, boot)
 }
 
 // state puts together what was read.
-func (c *Client) state(t *tree, sys found[systemDoc], boot bmc.BootOverride) (bmc.State, error) {
+func (c *Client) state(sys found[systemDoc], boot bmc.BootOverride) (bmc.State, error) {
+	t := c.tree
 	power, err := powerOf(sys)
 	if err != nil {
 		return bmc.State{}, err
@@ -186,8 +188,12 @@ func (c *Client) state(t *tree, sys found[systemDoc], boot bmc.BootOverride) (bm
 	s := bmc.State{
 		ID: t.ID, Power: power, Media: *c.media, Boot: boot,
 		Phase: phaseOf(power, sys.doc), Resets: offered(t.Reset.Types),
+		CannotMount: t.Cannot, CannotArm: c.cannotArm(t), Schemes: t.Schemes,
 	}
-	if t.Profile.Boot == bootOEM {
+	if s.Media.Access == bmc.AccessNone && s.CannotMount.None() {
+		s.CannotMount = c.noSlot
+	}
+	if c.armsMedium(t.Profile) {
 		s.Boot = c.oemOverride(t.Profile)
 	}
 	return s, nil
@@ -199,12 +205,20 @@ func (c *Client) readSystem(ctx context.Context, uri string) (found[systemDoc], 
 	return f, err
 }
 
-// bootable reports whether the system is a host: it can be reset, and has boot
-// settings, if need be in a settings object (vendors.md 3.13). A second System
-// may be a board of GPUs.
-func bootable(s systemDoc) bool {
+// bootable tells how likely the system is a host. One can be reset, and has boot
+// settings, if need be in a settings object (vendors.md 3.13); a second System
+// may be a board of GPUs, a DPU, or a part of another.
+func bootable(s systemDoc) int {
 	_, reset := action(s.Actions, "#ComputerSystem.Reset")
-	return reset && (s.Boot.set || s.Settings.v.Object.v.URI != "")
+	switch boots := s.Boot.set || s.Settings.v.Object.v.URI != ""; {
+	case !reset:
+		return 0
+	case !boots:
+		return 1
+	case s.SystemType.v != "" && s.SystemType.v != "Physical":
+		return 2
+	}
+	return 3
 }
 
 // findSystem reads the members of Systems until it knows which one is meant.
@@ -216,11 +230,14 @@ func (c *Client) findSystem(ctx context.Context, root rootDoc) (found[systemDoc]
 		return none, err
 	}
 	if uri == "" {
-		return none, unsupported(op, "the service root links no Systems", "check that bmc.address is the BMC of a node")
+		return none, unsupported(op, "the service root links no Systems", "check that bmc.address is the BMC of a node, and not of an enclosure or a switch")
 	}
 	all, err := c.members(ctx, uri)
 	if err != nil {
 		return none, err
+	}
+	if len(all) == 0 {
+		return none, unsupported(op, short(uri)+" lists no system", "check that bmc.address is the BMC of a node, and not of an enclosure or a switch")
 	}
 	if one := named(all, c.system); one != "" {
 		return c.readSystem(ctx, one)
@@ -240,7 +257,7 @@ func (c *Client) findSystem(ctx context.Context, root rootDoc) (found[systemDoc]
 	case c.system != "":
 		return none, unsupported(op, fmt.Sprintf("the BMC has no system %q", c.system), "bmc.system is one of "+ids(all))
 	}
-	return none, unsupported(op, "none of the systems "+ids(all)+" has both Boot and ComputerSystem.Reset",
+	return none, unsupported(op, "none of the systems "+ids(all)+" has Boot settings and can be reset",
 		"this BMC cannot boot a node; check that bmc.address is the BMC of a node")
 }
 
@@ -254,24 +271,29 @@ func named(all []string, want string) string {
 	return ""
 }
 
-// hosts reads the systems and keeps those that can be meant. One that cannot
+// hosts reads the systems and keeps those that are most likely meant. One that cannot
 // be read is left out as long as another one is found: a second System answers
 // 500 while the host is off (vendors.md 3.2 point 10).
 func (c *Client) hosts(ctx context.Context, all []string) ([]found[systemDoc], error) {
 	var hosts []found[systemDoc]
 	var failed error
+	best := 1
 	for _, uri := range all {
 		s, err := c.readSystem(ctx, uri)
-		switch {
-		case err != nil && fatal(err):
+		if err != nil && fatal(err) {
 			return nil, err
+		}
+		likely := bootable(s.doc)
+		switch {
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case c.system != "":
 			if s.doc.ID.v == c.system || strings.EqualFold(s.doc.UUID.v, c.system) {
 				hosts = append(hosts, s)
 			}
-		case bootable(s.doc):
+		case likely > best:
+			hosts, best = []found[systemDoc]{s}, likely
+		case likely == best:
 			hosts = append(hosts, s)
 		}
 	}
@@ -294,8 +316,12 @@ func (c *Client) ambiguous(ctx context.Context, root rootDoc, hosts []found[syst
 	if err != nil {
 		return err
 	}
-	if err := c.collections(&tree{}, hosts, managers); err != nil {
+	t := &tree{ID: identity(root, hosts[0], managers)}
+	if err := c.collections(t, hosts, managers); err != nil {
 		return err
+	}
+	if why := cannotMount(t, managers); len(t.Media) == 0 {
+		return unsupported("find the virtual media", why.Why, why.Hint)
 	}
 	return unsupported("find the system", "the BMC has several systems: "+ids(all), "write bmc.system, one of "+ids(all))
 }
@@ -355,19 +381,32 @@ func (c *Client) readManagers(ctx context.Context, from string, refs []string) (
 	if len(out) == 0 {
 		return nil, failed
 	}
+	slices.SortStableFunc(out, func(a, b found[managerDoc]) int { return standing(b.doc) - standing(a.doc) })
 	return out, nil
 }
 
+// standing puts the manager that governs a host before those of its parts: fans,
+// switches, GPUs.
+func standing(m managerDoc) int {
+	s := 0
+	if m.VirtualMedia.set {
+		s += 2
+	}
+	if m.Type.v == "BMC" || m.Type.v == "ManagementController" {
+		s++
+	}
+	return s
+}
+
 // collections finds the virtual media collections, in the profile's order, and
-// the action that switches them on. None at all is a BMC that cannot be used.
+// what switches them on.
 func (c *Client) collections(t *tree, systems []found[systemDoc], managers []found[managerDoc]) error {
 	const op = "find the virtual media"
-	var looked []string
 	at := map[string][]string{}
 	add := func(side, uri string, ref maybe[link]) error {
-		looked = append(looked, short(uri))
+		t.looked = append(t.looked, short(uri))
 		media, err := c.resolve(op, uri, "VirtualMedia", ref)
-		if err == nil && media != "" {
+		if err == nil && media != "" && !slices.Contains(at[side], media) {
 			at[side] = append(at[side], media)
 		}
 		return err
@@ -381,19 +420,82 @@ func (c *Client) collections(t *tree, systems []found[systemDoc], managers []fou
 		if err := add("manager", m.uri, m.doc.VirtualMedia); err != nil {
 			return err
 		}
-		if target := oemAction(m.doc.Actions, maybe[rawFields]{}, ".EnableRMedia"); target != "" && t.Enable == "" {
+		if target := oemAction(m.doc.Actions, m.doc.Oem, ".EnableRMedia"); target != "" && t.Enable == "" {
 			t.Enable = target
+		}
+		if uri, err := c.endpoint.local(m.doc.Protocol.v.URI); err == nil && m.doc.Protocol.v.URI != "" && t.Protocol == "" {
+			t.Protocol = uri
 		}
 	}
 	for _, side := range append(slices.Clone(t.Profile.MediaAt), "system", "manager") {
-		t.Media = append(t.Media, at[side]...)
-		delete(at, side)
-	}
-	if len(t.Media) == 0 {
-		return unsupported(op, "the BMC has no virtual media: "+nor(looked)+" a VirtualMedia collection",
-			"this BMC's firmware cannot mount an image; boot the node another way, or take it out of the site file")
+		for _, uri := range at[side] {
+			// One side may link the other's.
+			if !slices.ContainsFunc(t.Media, func(known string) bool { return strings.Trim(known, "/") == strings.Trim(uri, "/") }) {
+				t.Media = append(t.Media, uri)
+			}
+		}
 	}
 	return nil
+}
+
+// cannotMount says why no image can be mounted, as far as the walk tells: what
+// the BMC lacks, what is known of its family, or its licence.
+func cannotMount(t *tree, managers []found[managerDoc]) bmc.Refusal {
+	row := t.Profile
+	switch why := row.Lacks; {
+	case len(t.Media) > 0 && why.Why != "":
+		return why
+	case len(t.Media) > 0:
+		return licence(row.Licence, managers)
+	case why.Why != "":
+		why.Why += ": " + nor(t.looked) + " a VirtualMedia collection"
+		return why
+	}
+	why := bmc.Refusal{
+		Kind: bmc.KindUnsupported, Why: "the BMC has no virtual media: " + nor(t.looked) + " a VirtualMedia collection",
+		Hint: "this BMC's firmware cannot mount an image; boot the node another way, or take it out of the site file",
+	}
+	return because(why, row.NoSlot)
+}
+
+// because adds what a family's row knows of the reason.
+func because(why, known bmc.Refusal) bmc.Refusal {
+	if known.Why == "" {
+		return why
+	}
+	return bmc.Refusal{Kind: known.Kind, Why: why.Why + "; " + known.Why, Hint: known.Hint}
+}
+
+// licence looks whether the manager names a licence that does not suffice.
+func licence(l bmc.Licence, managers []found[managerDoc]) bmc.Refusal {
+	lacking, err := regexp.Compile(l.Lacking)
+	if err != nil || len(l.At) == 0 {
+		return bmc.Refusal{}
+	}
+	for _, m := range managers {
+		for _, k := range slices.Sorted(maps.Keys(m.doc.Oem.v)) {
+			if has := textAt(m.doc.Oem.v[k], l.At); has != "" && lacking.MatchString(has) {
+				return bmc.Refusal{Kind: bmc.KindLicence, Why: "its licence is " + has + ", with which it mounts no image", Hint: l.Hint}
+			}
+		}
+	}
+	return bmc.Refusal{}
+}
+
+// textAt is the string at the end of names, "" if there is none.
+func textAt(raw json.RawMessage, names []string) string {
+	for _, name := range names {
+		var fields maybe[rawFields]
+		if fields.UnmarshalJSON(raw) != nil {
+			return ""
+		}
+		raw = fields.v[name]
+	}
+	var text maybe[string]
+	if len(raw) == 0 || text.UnmarshalJSON(raw) != nil {
+		return ""
+	}
+	return text.v
 }
 
 func nor(looked []string) string {
@@ -402,87 +504,4 @@ func nor(looked []string) string {
 	}
 	last := len(looked) - 1
 	return "neither " + strings.Join(looked[:last], ", ") + " nor " + looked[last] + " links"
-}
-
-// identity says which BMC this is, from whichever resource tells.
-func identity(root rootDoc, sys found[systemDoc], managers []found[managerDoc]) bmc.Identity {
-	id := bmc.Identity{
-		Vendor: sys.doc.Manufacturer.v, Product: root.Product.v,
-		Model: strings.TrimSpace(sys.doc.Model.v), System: sys.uri,
-	}
-	if id.Vendor == "" {
-		id.Vendor = root.Vendor.v
-	}
-	for _, m := range managers {
-		if m.doc.Firmware.v == "" {
-			continue
-		}
-		model := strings.TrimSpace(m.doc.Model.v)
-		// AMI's manager has a number for a model (vendors.md 2.1).
-		if strings.Trim(model, "0123456789.- ") != "" {
-			id.Product = model
-		}
-		id.Firmware = bareVersion(m.doc.Firmware.v, model)
-		break
-	}
-	return id
-}
-
-// bareVersion takes the product's name off: "iLO 5 v2.46" is "2.46".
-func bareVersion(version, product string) string {
-	v := strings.TrimSpace(version)
-	if product != "" && len(v) > len(product) && strings.EqualFold(v[:len(product)], product) {
-		v = strings.TrimSpace(v[len(product):])
-	}
-	if len(v) > 1 && (v[0] == 'v' || v[0] == 'V') && v[1] >= '0' && v[1] <= '9' {
-		v = v[1:]
-	}
-	return v
-}
-
-// chooseProfile picks the row: the one that the site file names, else the first
-// that matches.
-func (c *Client) chooseProfile(root rootDoc, id bmc.Identity) (bmc.Profile, error) {
-	for _, p := range c.profiles {
-		if c.wanted != "" {
-			if p.Name == c.wanted {
-				return p, nil
-			}
-			continue
-		}
-		ok, err := matches(p.Match, root, id)
-		if err != nil {
-			return bmc.Profile{}, unsupported("choose the profile", "the row "+p.Name+" has a pattern that is none: "+err.Error(), "correct profiles.cue")
-		}
-		if ok {
-			return p, nil
-		}
-	}
-	return bmc.Profile{}, unsupported("choose the profile", "no profile is for this BMC", "write bmc.profile: generic")
-}
-
-func matches(m bmc.Match, root rootDoc, id bmc.Identity) (bool, error) {
-	if _, ok := root.Oem.v[m.OemKey]; m.OemKey != "" && !ok {
-		return false, nil
-	}
-	for _, want := range []struct {
-		pattern string
-		in      []string
-	}{
-		{m.Vendor, []string{root.Vendor.v, id.Vendor}},
-		{m.Product, []string{root.Product.v, id.Product}},
-		{m.Firmware, []string{id.Firmware}},
-	} {
-		if want.pattern == "" {
-			continue
-		}
-		re, err := regexp.Compile(want.pattern)
-		if err != nil {
-			return false, err
-		}
-		if !slices.ContainsFunc(want.in, re.MatchString) {
-			return false, nil
-		}
-	}
-	return true, nil
 }

@@ -123,6 +123,10 @@ func TestWhichSlot(t *testing.T) {
 			s.docs[media] = members(all...)
 			cl, _ := s.client(t, nil)
 			st, err := cl.Observe(t.Context())
+			if c.want == "" && err == nil {
+				wantNoMedia(t, st, bmc.KindUnsupported, c.words)
+				return
+			}
 			if c.want == "" {
 				wantError(t, err, bmc.KindOf(err), c.words)
 				return
@@ -132,6 +136,20 @@ func TestWhichSlot(t *testing.T) {
 				t.Errorf("slot %q, want %q", st.Media.Slot, c.want)
 			}
 		})
+	}
+}
+
+// wantNoMedia checks that the BMC's state says why no image can be mounted.
+func wantNoMedia(t *testing.T, st bmc.State, kind bmc.Kind, words ...string) {
+	t.Helper()
+	why := st.CannotMount
+	if st.Media.Access != bmc.AccessNone || why.Kind != kind || why.Hint == "" {
+		t.Errorf("media %+v, %+v, want none, and why", st.Media, why)
+	}
+	for _, w := range words {
+		if !strings.Contains(why.Why, w) {
+			t.Errorf("%q does not say %q", why.Why, w)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package redfish
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -33,15 +34,70 @@ func (m *maybe[T]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// link is a reference to another resource.
+// link is a reference to another resource. Some send its address alone, or
+// under the name it had before Redfish (iLO 4's legacy tree).
 type link struct {
-	URI string `json:"@odata.id"`
+	URI  string `json:"@odata.id"`
+	Href string `json:"href"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *link) UnmarshalJSON(data []byte) error {
+	*l = link{}
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, &l.URI)
+	}
+	type plain link
+	if err := json.Unmarshal(data, (*plain)(l)); err != nil {
+		return err
+	}
+	if l.URI == "" {
+		l.URI = l.Href
+	}
+	return nil
+}
+
+// texts is a list of strings. What is none in it is left out.
+type texts []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *texts) UnmarshalJSON(data []byte) error {
+	*t = nil
+	var list []maybe[string]
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.set {
+			*t = append(*t, e.v)
+		}
+	}
+	return nil
 }
 
 // rawFields is an object whose fields are looked at one by one.
 type rawFields map[string]json.RawMessage
 
-type links = maybe[[]maybe[link]]
+type links = maybe[linkList]
+
+// linkList is a list of links, or one link in its place.
+type linkList []maybe[link]
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *linkList) UnmarshalJSON(data []byte) error {
+	*l = nil
+	var list []maybe[link]
+	if err := json.Unmarshal(data, &list); err == nil {
+		*l = list
+		return nil
+	}
+	var one maybe[link]
+	if one.UnmarshalJSON(data) != nil || one.v.URI == "" {
+		return errors.New("no link and no list of links")
+	}
+	*l = linkList{one}
+	return nil
+}
 
 // uris gives the addresses of a list of links, without the entries that are
 // none.
@@ -56,6 +112,7 @@ func uris(l links) []string {
 }
 
 type rootDoc struct {
+	ID      maybe[string]    `json:"Id"`
 	Vendor  maybe[string]    `json:"Vendor"`
 	Product maybe[string]    `json:"Product"`
 	Oem     maybe[rawFields] `json:"Oem"`
@@ -78,6 +135,7 @@ type systemDoc struct {
 	Serial       maybe[string]      `json:"SerialNumber"`
 	Manufacturer maybe[string]      `json:"Manufacturer"`
 	Model        maybe[string]      `json:"Model"`
+	SystemType   maybe[string]      `json:"SystemType"`
 	PowerState   maybe[string]      `json:"PowerState"`
 	Boot         maybe[bootDoc]     `json:"Boot"`
 	BootProgress maybe[progressDoc] `json:"BootProgress"`
@@ -97,12 +155,12 @@ type progressDoc struct {
 }
 
 type bootDoc struct {
-	Target  maybe[string]   `json:"BootSourceOverrideTarget"`
-	Targets maybe[[]string] `json:"BootSourceOverrideTarget@Redfish.AllowableValues"`
-	Enabled maybe[string]   `json:"BootSourceOverrideEnabled"`
-	Mode    maybe[string]   `json:"BootSourceOverrideMode"`
-	Modes   maybe[[]string] `json:"BootSourceOverrideMode@Redfish.AllowableValues"`
-	Options maybe[link]     `json:"BootOptions"`
+	Target  maybe[string] `json:"BootSourceOverrideTarget"`
+	Targets maybe[texts]  `json:"BootSourceOverrideTarget@Redfish.AllowableValues"`
+	Enabled maybe[string] `json:"BootSourceOverrideEnabled"`
+	Mode    maybe[string] `json:"BootSourceOverrideMode"`
+	Modes   maybe[texts]  `json:"BootSourceOverrideMode@Redfish.AllowableValues"`
+	Options maybe[link]   `json:"BootOptions"`
 }
 
 type bootOptionDoc struct {
@@ -111,24 +169,41 @@ type bootOptionDoc struct {
 	DevicePath  maybe[string] `json:"UefiDevicePath"`
 }
 
+// hasOverride reports whether the boot settings have any part of an override.
+func (b bootDoc) hasOverride() bool {
+	return b.Target.set || b.Enabled.set || len(b.Targets.v) > 0
+}
+
 type managerDoc struct {
 	ID           maybe[string]    `json:"Id"`
+	Type         maybe[string]    `json:"ManagerType"`
 	Model        maybe[string]    `json:"Model"`
 	Firmware     maybe[string]    `json:"FirmwareVersion"`
 	VirtualMedia maybe[link]      `json:"VirtualMedia"`
+	Protocol     maybe[link]      `json:"NetworkProtocol"`
 	Actions      maybe[rawFields] `json:"Actions"`
+	Oem          maybe[rawFields] `json:"Oem"`
 	Links        maybe[struct {
-		Servers links `json:"ManagerForServers"`
+		Servers links            `json:"ManagerForServers"`
+		Oem     maybe[rawFields] `json:"Oem"`
 	}] `json:"Links"`
+}
+
+// protocolDoc is the part of a ManagerNetworkProtocol that is read.
+type protocolDoc struct {
+	VirtualMedia maybe[struct {
+		Enabled maybe[bool] `json:"ProtocolEnabled"`
+	}] `json:"VirtualMedia"`
 }
 
 type mediaDoc struct {
 	ID         maybe[string]    `json:"Id"`
 	Name       maybe[string]    `json:"Name"`
-	MediaTypes maybe[[]string]  `json:"MediaTypes"`
+	MediaTypes maybe[texts]     `json:"MediaTypes"`
 	Image      maybe[string]    `json:"Image"`
 	ImageName  maybe[string]    `json:"ImageName"`
 	Inserted   maybe[bool]      `json:"Inserted"`
+	Connected  maybe[string]    `json:"ConnectedVia"`
 	Actions    maybe[rawFields] `json:"Actions"`
 	Oem        maybe[rawFields] `json:"Oem"`
 }
@@ -156,19 +231,37 @@ func oemBlocks(oem maybe[rawFields]) ([]string, []oemDoc) {
 }
 
 type actionDoc struct {
-	Target  maybe[string]   `json:"target"`
-	Info    maybe[string]   `json:"@Redfish.ActionInfo"`
-	Allowed maybe[[]string] `json:"ResetType@Redfish.AllowableValues"`
+	Target    maybe[string] `json:"target"`
+	Info      maybe[string] `json:"@Redfish.ActionInfo"`
+	Allowed   maybe[texts]  `json:"ResetType@Redfish.AllowableValues"`
+	Protocols maybe[texts]  `json:"TransferProtocolType@Redfish.AllowableValues"`
 }
 
-// action gives the action of that exact name.
+// action gives the action of that name, however its case is.
 func action(actions maybe[rawFields], name string) (actionDoc, bool) {
-	var a maybe[actionDoc]
-	raw, ok := actions.v[name]
-	if !ok || a.UnmarshalJSON(raw) != nil || !a.set {
-		return actionDoc{}, false
+	for _, k := range slices.Sorted(maps.Keys(actions.v)) {
+		if !strings.EqualFold(strings.TrimPrefix(k, "#"), strings.TrimPrefix(name, "#")) {
+			continue
+		}
+		var a maybe[actionDoc]
+		if a.UnmarshalJSON(actions.v[k]) == nil && a.set {
+			return a.v, true
+		}
 	}
-	return a.v, true
+	return actionDoc{}, false
+}
+
+// standardAction gives an action that the resource at uri offers, and where it is
+// posted to. A target that is left out is where DSP0266 puts it.
+func standardAction(actions maybe[rawFields], uri, name string) (a actionDoc, target string) {
+	a, ok := action(actions, name)
+	switch {
+	case !ok || a.Target.bad:
+		return a, ""
+	case a.Target.v == "":
+		return a, strings.TrimRight(uri, "/") + "/Actions/" + strings.TrimPrefix(name, "#")
+	}
+	return a, a.Target.v
 }
 
 // actionEnding gives the target of the first action, by name, that ends in the
@@ -213,8 +306,9 @@ func oemAction(actions, oem maybe[rawFields], suffix string) string {
 
 type actionInfoDoc struct {
 	Parameters maybe[[]maybe[struct {
-		Name    maybe[string]   `json:"Name"`
-		Allowed maybe[[]string] `json:"AllowableValues"`
+		Name     maybe[string] `json:"Name"`
+		Required maybe[bool]   `json:"Required"`
+		Allowed  maybe[texts]  `json:"AllowableValues"`
 	}]] `json:"Parameters"`
 }
 

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,146 +19,6 @@ const (
 	insertOEM    = "oem"
 )
 
-// enableRMedia is the one strategy that a profile's Enable names.
-const enableRMedia = "rmedia"
-
-// observeMedia reads the CD slot, looking for it first if it is not known.
-func (c *Client) observeMedia(ctx context.Context, t *tree) (bmc.Media, error) {
-	if t.Slot != "" {
-		if err := c.readSlot(ctx, t.Slot); err != nil {
-			return bmc.Media{}, err
-		}
-		return c.mediaOf(t.Slot)
-	}
-	slot, passed, err := c.findSlot(ctx, t)
-	switch {
-	case err != nil:
-		return bmc.Media{}, err
-	case slot != "":
-		with := *t
-		with.Slot = slot
-		c.tree = &with
-		return c.mediaOf(slot)
-	case len(passed) == 0 && t.Enable != "" && t.Profile.Enable == enableRMedia:
-		// AMI lists the slots only while remote media is on: an empty collection
-		// is "off", not "none" (vendors.md 3.2).
-		return bmc.Media{Access: bmc.AccessDisabled}, nil
-	case len(passed) == 0:
-		return bmc.Media{}, unsupported("find the virtual media", "the BMC lists no virtual media slot in "+shortAll(t.Media),
-			"check the BMC's licence and that its remote media service is switched on")
-	}
-	return bmc.Media{}, unsupported("find the virtual media", "none of the BMC's slots takes a CD: "+strings.Join(passed, ", "),
-		"check the BMC's licence and its remote media settings")
-}
-
-func shortAll(all []string) string {
-	var out []string
-	for _, uri := range all {
-		out = append(out, short(uri))
-	}
-	return strings.Join(out, ", ")
-}
-
-// findSlot walks the collections in the profile's order and keeps the first
-// slot that takes a CD. passed says which slots were not taken, and why.
-func (c *Client) findSlot(ctx context.Context, t *tree) (slot string, passed []string, err error) {
-	fits, err := regexp.Compile(t.Profile.Slots)
-	if err != nil {
-		return "", nil, unsupported("find the virtual media", "the row "+t.Profile.Name+" has a pattern for slots that is none", "correct profiles.cue")
-	}
-	var failed error
-	for _, collection := range t.Media {
-		all, err := c.members(ctx, collection)
-		if gone(err) && t.Enable != "" {
-			continue
-		}
-		if err != nil {
-			return "", nil, err
-		}
-		for _, uri := range inOrder(all) {
-			if err := c.readSlot(ctx, uri); err != nil {
-				if fatal(err) {
-					return "", nil, err
-				}
-				failed = err
-				continue
-			}
-			why := c.unfit(t.Profile, fits)
-			if why == "" {
-				return uri, nil, nil
-			}
-			passed = append(passed, path.Base(uri)+" "+why)
-		}
-	}
-	return "", passed, failed
-}
-
-// inOrder sorts members by Id, "CD2" before "CD10", so that the same slot is
-// found each time and as a rule first.
-func inOrder(all []string) []string {
-	return slices.SortedFunc(slices.Values(all), func(a, b string) int {
-		if d := len(path.Base(a)) - len(path.Base(b)); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-}
-
-// unfit says why the slot read last cannot be used, "" if it can.
-func (c *Client) unfit(p bmc.Profile, fits *regexp.Regexp) string {
-	if c.insertWays(p) == nil {
-		return "(cannot be inserted into)"
-	}
-	if types := c.slot.MediaTypes; types.set && len(types.v) > 0 {
-		if slices.Contains(types.v, "CD") || slices.Contains(types.v, "DVD") {
-			return ""
-		}
-		return "(" + c.clean(strings.Join(types.v, "/")) + ")"
-	}
-	// Gigabyte's CD1 has no MediaTypes (vendors.md 2.2).
-	if p.Slots != "" && (fits.MatchString(c.slot.ID.v) || fits.MatchString(c.slot.Name.v)) {
-		return ""
-	}
-	return "(no MediaTypes)"
-}
-
-func (c *Client) readSlot(ctx context.Context, uri string) error {
-	c.slot, c.slotRead = mediaDoc{}, ""
-	a, err := c.read(ctx, uri, &c.slot)
-	if err == nil {
-		c.slotRead, c.allow = uri, a.header.Get("Allow")
-	}
-	return err
-}
-
-// mediaOf is the slot read last in our words.
-func (c *Client) mediaOf(uri string) (bmc.Media, error) {
-	op, d := "read "+short(uri), c.slot
-	switch {
-	case d.Image.bad:
-		return bmc.Media{}, wrongType(op, uri, "Image")
-	case d.Inserted.bad:
-		return bmc.Media{}, wrongType(op, uri, "Inserted")
-	}
-	m := bmc.Media{Slot: d.ID.v, Image: d.Image.v, ImageName: d.ImageName.v, Inserted: d.Inserted.v}
-	if m.Slot == "" {
-		m.Slot = path.Base(uri)
-	}
-	if bmc.EmptyName(m.Image) {
-		m.Image = ""
-	}
-	if bmc.EmptyName(m.ImageName) {
-		m.ImageName = ""
-	}
-	_, blocks := oemBlocks(d.Oem)
-	for _, b := range blocks {
-		if s := b.RedirectionStatus.v; s != "" && s != "None" {
-			m.Detail = c.clean(s)
-		}
-	}
-	return m, nil
-}
-
 // slotKnown makes sure that the slot was read on this connection: which actions
 // it has changes with its state (Supermicro, vendors.md 2.4).
 func (c *Client) slotKnown(ctx context.Context, op string) error {
@@ -170,15 +27,12 @@ func (c *Client) slotKnown(ctx context.Context, op string) error {
 	}
 	if c.tree.Slot == "" {
 		// It may have been switched on since.
-		if _, err := c.observeMedia(ctx, c.tree); err != nil {
+		if _, err := c.observeMedia(ctx); err != nil {
 			return err
 		}
 	}
 	if c.tree.Slot == "" {
-		return &bmc.Error{
-			Op: op, Kind: bmc.KindUnsupported, Err: errors.New("the BMC has remote media switched off"),
-			Hint: "switch it on first (the step enable-media, or the BMC's web page)",
-		}
+		return c.slotless(op)
 	}
 	if c.slotRead == c.tree.Slot {
 		return nil
@@ -186,21 +40,19 @@ func (c *Client) slotKnown(ctx context.Context, op string) error {
 	return c.readSlot(ctx, c.tree.Slot)
 }
 
-// EnableMedia implements bmc.Actuator. AMI answers with what looks like an
-// error and lists the slots some seconds later (vendors.md 3.2).
-func (c *Client) EnableMedia(ctx context.Context) error {
-	const op = "enable media"
-	if err := c.known(ctx); err != nil {
-		return err
+// slotless is the error of a change to a drive that is not there.
+func (c *Client) slotless(op string) error {
+	why := c.tree.Cannot
+	if why.None() {
+		why = c.noSlot
 	}
-	if c.tree.Enable == "" {
-		return unsupported(op, "the BMC offers no action to switch remote media on", "switch it on in the BMC's web page")
+	if why.None() {
+		why = bmc.Refusal{
+			Kind: bmc.KindUnsupported, Why: "the BMC has remote media switched off",
+			Hint: "switch it on first (the step enable-media, or the BMC's web page)",
+		}
 	}
-	target, err := c.target(op, c.tree.Enable)
-	if err != nil {
-		return err
-	}
-	return c.act(ctx, op, target, map[string]any{"RMediaState": "Enable"})
+	return &bmc.Error{Op: op, Kind: why.Kind, Err: errors.New(why.Why), Hint: why.Hint}
 }
 
 // target makes a path of an action's target.
@@ -237,35 +89,28 @@ type way struct {
 	target string // of the action, or the slot for a PATCH
 }
 
-// insertWays lists how the slot read last can be inserted into, the profile's
-// way first. A PATCH is possible where the profile or the BMC's Allow says so,
-// and where neither speaks, on a slot without any action (Lenovo, vendors.md
-// 3.15 rule 4). A slot with an eject only is not for us (OpenBMC's Proxy, 2.2).
+// insertWays lists how the slot read last can be inserted into, the best first:
+// the OEM action where the row wants it, else the standard one, else a PATCH. A
+// PATCH is possible where the profile or the BMC's Allow says so, and where
+// neither speaks, on a slot without any action (Lenovo, vendors.md 3.15 rule 4).
+// A slot with an eject only is not for us (OpenBMC's Proxy, 2.2).
 func (c *Client) insertWays(p bmc.Profile) []way {
 	var ways []way
-	standard, _ := action(c.slot.Actions, "#VirtualMedia.InsertMedia")
-	if t := standard.Target.v; t != "" {
-		ways = append(ways, way{insertAction, t})
+	_, standard := standardAction(c.slot.Actions, c.slotRead, "#VirtualMedia.InsertMedia")
+	oem := oemAction(c.slot.Actions, c.slot.Oem, ".InsertVirtualMedia")
+	if oem != "" && (standard == "" || p.Insert == insertOEM) {
+		ways = append(ways, way{insertOEM, oem})
 	}
-	if t := oemAction(c.slot.Actions, c.slot.Oem, ".InsertVirtualMedia"); t != "" {
-		ways = append(ways, way{insertOEM, t})
+	if standard != "" {
+		ways = append(ways, way{insertAction, standard})
 	}
-	eject, _ := action(c.slot.Actions, "#VirtualMedia.EjectMedia")
-	bare := len(ways) == 0 && eject.Target.v == "" && c.allow == ""
+	_, eject := standardAction(c.slot.Actions, c.slotRead, "#VirtualMedia.EjectMedia")
+	vendors := oem != "" || oemAction(c.slot.Actions, c.slot.Oem, ".VmmControl") != ""
+	bare := standard == "" && !vendors && eject == "" && c.allow == ""
 	if bare || p.Insert == insertPatch || p.Insert == insertOEM || strings.Contains(c.allow, http.MethodPatch) {
 		ways = append(ways, way{insertPatch, c.slotRead})
 	}
-	slices.SortStableFunc(ways, func(a, b way) int {
-		return rank(b.name == p.Insert) - rank(a.name == p.Insert)
-	})
 	return ways
-}
-
-func rank(first bool) int {
-	if first {
-		return 1
-	}
-	return 0
 }
 
 // InsertMedia implements bmc.Actuator.
@@ -274,9 +119,70 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 	if err := c.slotKnown(ctx, op); err != nil {
 		return err
 	}
-	if err := c.tree.Profile.CheckURL(image); err != nil {
+	if err := c.tree.Profile.CheckURL(image, c.tree.Schemes); err != nil {
 		return &bmc.Error{Op: op, Kind: bmc.KindOf(err), Hint: bmc.HintOf(err), Err: err}
 	}
+	err := c.insertHere(ctx, op, image)
+	if refusesImages(err) && c.tree.Profile.TrySlots {
+		return c.insertElsewhere(ctx, op, image, err)
+	}
+	return err
+}
+
+// refusesImages reports whether a slot refuses to be inserted into at all: Cisco
+// and OpenBMC list slots that look like any and answer so (vendors.md 2.2, 3.3).
+func refusesImages(err error) bool {
+	r, ok := refusalIn(err)
+	return ok && r.status < 500 && (r.status == http.StatusMethodNotAllowed || r.status != http.StatusUnauthorized && bmc.KindOf(err) == bmc.KindUnsupported)
+}
+
+// insertElsewhere tries the other slots that take a CD, and keeps to the first
+// that does not refuse. One that holds the image already is as good.
+func (c *Client) insertElsewhere(ctx context.Context, op, image string, refused error) error {
+	first := c.tree.Slot
+	collection := slices.IndexFunc(c.tree.Media, func(uri string) bool { return strings.HasPrefix(first, strings.TrimRight(uri, "/")+"/") })
+	if collection < 0 {
+		return refused
+	}
+	others, err := c.members(ctx, c.tree.Media[collection])
+	if err != nil {
+		return err
+	}
+	for _, uri := range inOrder(others, nil) {
+		if uri == first {
+			continue
+		}
+		if err := c.readSlot(ctx, uri); err != nil {
+			if fatal(err) {
+				return err
+			}
+			continue
+		}
+		if c.unfit(c.tree.Profile) != "" {
+			continue
+		}
+		m, err := c.mediaOf(uri)
+		if err == nil && m.Compare(image) != bmc.ImageMatch {
+			err = c.insertHere(ctx, op, image)
+		}
+		if refusesImages(err) {
+			continue
+		}
+		if err == nil {
+			with := *c.tree
+			with.Slot = uri
+			c.tree = &with
+			c.remember()
+		}
+		return err
+	}
+	c.slotRead = ""
+	return refused
+}
+
+// insertHere inserts into the slot read last. What the BMC asks for by name is
+// added, what it refuses by name is left out; each once.
+func (c *Client) insertHere(ctx context.Context, op, image string) error {
 	ways := c.insertWays(c.tree.Profile)
 	if len(ways) == 0 {
 		return unsupported(op, "the slot "+c.slot.ID.v+" offers no way to insert an image", "check the BMC's licence")
@@ -287,27 +193,125 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 		return err
 	}
 	if w.name != insertPatch {
-		delete(c.etags, c.tree.Slot) // an action changes the slot
+		delete(c.etags, c.slotRead) // an action changes the slot
 	}
-	forms := slices.Clone(c.tree.Profile.InsertForms)
-	if len(forms) == 0 {
-		forms = []bmc.InsertForm{bmc.FormImage}
+	body := c.insertBody(w, image)
+	tried := map[string]bool{}
+	for {
+		err := c.insertOnce(ctx, op, w, uri, body)
+		if err == nil || !mend(body, tried, image, err) {
+			return c.explain(ctx, image, err)
+		}
 	}
-	body := insertBody(forms[0], image)
+}
+
+// insertBody is the request to begin with: what the row sends, and what the BMC
+// says that it requires (vendors.md 3.15 rule 3).
+func (c *Client) insertBody(w way, image string) map[string]any {
+	body := map[string]any{"Image": image}
+	for _, with := range c.tree.Profile.InsertWith {
+		for name, value := range insertFields(with, image) {
+			body[name] = value
+		}
+	}
+	for _, name := range c.tree.Needs {
+		if value, ok := insertField(name, image); ok {
+			body[name] = value
+		}
+	}
 	if w.name == insertPatch {
 		body["Inserted"] = true
 	}
-	for {
-		err := c.insertOnce(ctx, op, w, uri, body)
-		if err == nil {
-			return nil
-		}
-		next, rest := climb(forms, image, body, err)
-		if next == nil {
-			return c.occupied(ctx, err)
-		}
-		body, forms = next, rest
+	return body
+}
+
+// insertFields are the parameters that one of the row's words stands for.
+func insertFields(with bmc.InsertField, image string) map[string]any {
+	switch with {
+	case bmc.WithProtocol:
+		scheme, _, _ := strings.Cut(image, ":")
+		return map[string]any{"TransferProtocolType": strings.ToUpper(scheme)}
+	case bmc.WithMethod:
+		return map[string]any{"TransferMethod": "Stream"}
+	case bmc.WithInserted:
+		return map[string]any{"Inserted": true, "WriteProtected": true}
+	case bmc.WithCredentials:
+		// A DGX wants some, whatever they are (vendors.md 3.13).
+		return map[string]any{"UserName": "none", "Password": "none"}
 	}
+	return nil
+}
+
+// insertField is one parameter by its name; ok is false for one that we have not.
+func insertField(name, image string) (value any, ok bool) {
+	for _, with := range []bmc.InsertField{bmc.WithProtocol, bmc.WithMethod, bmc.WithInserted, bmc.WithCredentials} {
+		if value, ok = insertFields(with, image)[name]; ok {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// optionalFields are the parameters that may come and go, in the order in which
+// a BMC's answer is searched for them.
+var optionalFields = []string{"TransferProtocolType", "TransferMethod", "Inserted", "WriteProtected", "UserName", "Password"}
+
+// mend changes the body as the BMC's refusal asks for, and reports whether it
+// did. A parameter is added or left out once: a BMC that wants both gets
+// neither.
+func mend(body map[string]any, tried map[string]bool, image string, err error) bool {
+	r, ok := refusalIn(err)
+	if !ok || r.status < 400 || r.status >= 500 {
+		return false
+	}
+	mended := false
+	for _, m := range r.messages {
+		for _, name := range optionalFields {
+			_, has := body[name]
+			if tried[name] || !m.names(name) {
+				continue
+			}
+			switch {
+			case has && m.unknownField():
+				delete(body, name)
+			case !has && m.missingField():
+				body[name], _ = insertField(name, image)
+			default:
+				continue
+			}
+			tried[name], mended = true, true
+		}
+	}
+	return mended
+}
+
+// explain says what a refused insert is about where the BMC's answer alone does
+// not: the slot is taken, the image is not there, or its URL is of no use.
+func (c *Client) explain(ctx context.Context, image string, refused error) error {
+	e, ok := errors.AsType[*bmc.Error](refused)
+	r, said := refusalIn(refused)
+	if !ok || !said || e.Uncertain || e.Kind != bmc.KindBusy && e.Kind != bmc.KindProtocol && e.Kind != bmc.KindUnsupported {
+		return refused
+	}
+	for _, m := range r.messages {
+		if m.refusesValue() && (m.names("TransferProtocolType") || m.names("Image")) {
+			scheme, _, _ := strings.Cut(image, ":")
+			return &bmc.Error{Op: e.Op, Kind: bmc.KindURL, Err: e.Err, Hint: "the BMC mounts no " + scheme + " image of this URL; serve it by another scheme or under a plainer name"}
+		}
+	}
+	if r.status == http.StatusNotFound || r.status == http.StatusGone {
+		return c.notFound(ctx, e)
+	}
+	return c.occupied(ctx, refused)
+}
+
+// notFound tells an image that the BMC did not find from a slot that is gone.
+func (c *Client) notFound(ctx context.Context, e *bmc.Error) error {
+	hint := "check from the BMC's network that the image is at its URL"
+	if err := c.readSlot(ctx, c.tree.Slot); gone(err) {
+		hint = "the BMC's slot is gone: its remote media may have been switched off; apply again"
+	}
+	return &bmc.Error{Op: e.Op, Kind: bmc.KindMedia, Err: e.Err, Hint: hint}
 }
 
 // occupied looks whether a refused insert was refused because the slot is
@@ -317,10 +321,11 @@ func (c *Client) occupied(ctx context.Context, refused error) error {
 	if !ok || e.Uncertain || e.Kind != bmc.KindBusy && e.Kind != bmc.KindProtocol {
 		return refused
 	}
-	if _, said := refusalIn(refused); !said || ctx.Err() != nil || c.readSlot(ctx, c.tree.Slot) != nil {
+	slot := c.slotRead
+	if _, said := refusalIn(refused); !said || ctx.Err() != nil || slot == "" || c.readSlot(ctx, slot) != nil {
 		return refused
 	}
-	m, err := c.mediaOf(c.tree.Slot)
+	m, err := c.mediaOf(slot)
 	if err != nil || m.Compare("") == bmc.ImageEmpty {
 		return refused
 	}
@@ -350,53 +355,6 @@ func (c *Client) insertOnce(ctx context.Context, op string, w way, uri string, b
 	return c.finish(ctx, op, a)
 }
 
-// insertBody is the request in one form; each form has all of the ones before
-// it (vendors.md 3.15 rule 3).
-func insertBody(form bmc.InsertForm, image string) map[string]any {
-	body := map[string]any{"Image": image}
-	switch form {
-	case bmc.FormInserted:
-		body["Inserted"], body["WriteProtected"] = true, true
-		fallthrough
-	case bmc.FormMethod:
-		body["TransferMethod"] = "Stream"
-		fallthrough
-	case bmc.FormProtocol:
-		if u, err := url.Parse(image); err == nil {
-			body["TransferProtocolType"] = strings.ToUpper(u.Scheme)
-		}
-	case bmc.FormImage:
-	}
-	return body
-}
-
-// climb gives the next body to try, and the forms that are left: a longer one
-// when the BMC misses a field by name, a PATCH without Inserted when the BMC
-// does not know that. nil means that the answer asks for nothing we have.
-func climb(forms []bmc.InsertForm, image string, body map[string]any, err error) (map[string]any, []bmc.InsertForm) {
-	r, ok := refusalIn(err)
-	if !ok || r.status < 400 || r.status >= 500 {
-		return nil, nil
-	}
-	for _, m := range r.messages {
-		if _, has := body["Inserted"]; has && len(body) == 2 && m.unknownField() && m.names("Inserted") {
-			return map[string]any{"Image": image}, forms
-		}
-		if !m.missingField() {
-			continue
-		}
-		for i := 1; i < len(forms); i++ {
-			longer := insertBody(forms[i], image)
-			for field := range longer {
-				if _, has := body[field]; !has && m.names(field) {
-					return longer, forms[i:]
-				}
-			}
-		}
-	}
-	return nil, nil
-}
-
 // missingField reports whether the message asks for a field (Base registry:
 // ActionParameterMissing, PropertyMissing, CreateFailedMissingReqProperties).
 func (m message) missingField() bool {
@@ -413,6 +371,11 @@ func (m message) unknownField() bool {
 	return strings.Contains(m.Text.v, "not in the list of valid properties")
 }
 
+// refusesValue reports whether the message refuses what a field holds.
+func (m message) refusesValue() bool {
+	return strings.HasSuffix(m.name(), "NotInList") || strings.HasSuffix(m.name(), "FormatError") || strings.HasSuffix(m.name(), "ValueError")
+}
+
 // EjectMedia implements bmc.Actuator. A slot with nothing to eject is a
 // success.
 func (c *Client) EjectMedia(ctx context.Context) error {
@@ -420,8 +383,7 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 	if err := c.slotKnown(ctx, op); err != nil {
 		return err
 	}
-	standard, _ := action(c.slot.Actions, "#VirtualMedia.EjectMedia")
-	target := standard.Target.v
+	_, target := standardAction(c.slot.Actions, c.slotRead, "#VirtualMedia.EjectMedia")
 	if oem := oemAction(c.slot.Actions, c.slot.Oem, ".EjectVirtualMedia"); oem != "" && (target == "" || c.tree.Profile.Insert == insertOEM) {
 		target = oem
 	}

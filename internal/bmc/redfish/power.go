@@ -38,14 +38,14 @@ var assumedTypes = []string{
 // action or in the ActionInfo it refers to (Gigabyte, vendors.md 2.7).
 func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction, error) {
 	const op = "find the reset action"
-	a, _ := action(sys.doc.Actions, "#ComputerSystem.Reset")
+	a, posted := standardAction(sys.doc.Actions, sys.uri, "#ComputerSystem.Reset")
 	if a.Target.bad {
 		return resetAction{}, wrongType(op, sys.uri, "Actions.#ComputerSystem.Reset.target")
 	}
-	if a.Target.v == "" {
+	if posted == "" {
 		return resetAction{}, unsupported(op, short(sys.uri)+" cannot be reset", "check that bmc.system names a node")
 	}
-	target, err := c.endpoint.local(a.Target.v)
+	target, err := c.endpoint.local(posted)
 	if err != nil {
 		return resetAction{}, malformed(op, sys.uri, "offers a reset that cannot be used: "+c.clean(err.Error()))
 	}
@@ -190,12 +190,12 @@ func powerOf(sys found[systemDoc]) (bmc.Power, error) {
 	if sys.doc.PowerState.bad {
 		return bmc.PowerUnknown, wrongType("read "+short(sys.uri), sys.uri, "PowerState")
 	}
-	switch p := bmc.Power(sys.doc.PowerState.v); p {
-	case bmc.PowerOn, bmc.PowerOff, bmc.PoweringOn, bmc.PoweringOff:
-		return p, nil
-	default:
-		return bmc.PowerUnknown, nil
+	for _, p := range []bmc.Power{bmc.PowerOn, bmc.PowerOff, bmc.PoweringOn, bmc.PoweringOff} {
+		if strings.EqualFold(sys.doc.PowerState.v, string(p)) {
+			return p, nil
+		}
 	}
+	return bmc.PowerUnknown, nil
 }
 
 // phaseOf reads how far the host is (vendors.md 2.8). A PostState (iLO) goes

@@ -37,6 +37,13 @@ type tree struct {
 	Media    []string // virtual media collections, in the profile's order
 	Slot     string   // the CD; "" while remote media is switched off
 	Enable   string   // target of the action that switches remote media on
+	Protocol string   // the manager's NetworkProtocol; "" if not linked
+	BootAt   string   // what a row's own strategy arms the CD by; "" for none
+	Schemes  []string // what the slot's insert says that it mounts by; nil if it does not
+	Needs    []string // what it says that it requires
+
+	Cannot bmc.Refusal // why no image can be mounted, as far as the walk tells
+	looked []string    // what was looked at for virtual media, in a walk
 }
 
 // resetAction is ComputerSystem.Reset of the system.

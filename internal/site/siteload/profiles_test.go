@@ -16,12 +16,14 @@ func TestProfiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range rows {
-		for _, pattern := range []string{p.Match.Vendor, p.Match.Product, p.Match.Firmware, p.Slots} {
+		for _, pattern := range []string{
+			p.Match.OemKey, p.Match.Vendor, p.Match.Product, p.Match.Firmware, p.Match.Model, p.Slots, p.Licence.Lacking, "[^/" + p.URL.Path + "]",
+		} {
 			if _, err := regexp.Compile(pattern); err != nil {
 				t.Errorf("%s: %v", p.Name, err)
 			}
 		}
-		if _, err := time.Parse(time.DateOnly, p.Verified); err != nil || p.Evidence == "" || p.Name == "" {
+		if _, err := time.Parse(time.DateOnly, p.Verified); err != nil || len(p.Evidence) == 0 || p.Name == "" || p.Family == "" {
 			t.Errorf("%s: verified %q, evidence %q", p.Name, p.Verified, p.Evidence)
 		}
 	}
