@@ -272,3 +272,38 @@ func (b byNode) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error
 func (b byNode) ClearReboot(ctx context.Context, n site.Node) error {
 	return b.worlds[n.Name].ClearReboot(ctx, n)
 }
+
+// A BMC that tells when the firmware has handed over, and never uses the
+// override up, is reset once: what was used is taken back, so that the next plan
+// finds nothing to do.
+func TestOverrideThatIsNeverUsedUp(t *testing.T) {
+	for _, b := range []bmcsim.Behaviour{{OverrideStays: true}, {OverrideStays: true, OverrideReadsContinuous: true}} {
+		w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, Behaviour: b})
+		w.Node.SSH, w.Node.Overlay = nil, nil
+		for range 3 {
+			w.mustConverge()
+		}
+		if s := w.Machine.Stats(); s.Boots != 1 || s.MediaBoots != 1 || s.Sessions != 0 {
+			t.Errorf("%+v: %+v, want one boot", b, s)
+		}
+	}
+}
+
+// With image: none nothing is left to boot from.
+func TestNoneDisarms(t *testing.T) {
+	for name, cfg := range map[string]bmcsim.Config{
+		"armed, and another image runs": {Running: running(applytest.OldImage)},
+		"armed, and off":                {InitialPower: bmc.PowerOff},
+		"armed for ever":                {Behaviour: bmcsim.Behaviour{OverrideReadsContinuous: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, cfg)
+			w.Node.Image = site.NoImage
+			w.Machine.SetOverride(bmc.BootOverride{Target: "Cd", Enabled: "Once", Mode: "UEFI"})
+			w.mustConverge()
+			if o := w.Machine.Override(); o.Enabled != "Disabled" || w.Machine.Mounted() != "" {
+				t.Errorf("%+v, %q in the drive", o, w.Machine.Mounted())
+			}
+		})
+	}
+}

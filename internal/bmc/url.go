@@ -3,7 +3,7 @@ package bmc
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
@@ -88,10 +88,15 @@ func (r URLRules) host(u *url.URL) error {
 	switch {
 	case r.DefaultPort && u.Port() != "" && u.Port() != port:
 		return &broken{"has port " + u.Port() + ", and this BMC connects to port " + port + " only", "serve the image on port " + port}
-	case r.Address && net.ParseIP(u.Hostname()) == nil:
+	case r.Address && !isAddress(u.Hostname()):
 		return &broken{"names its server, and this BMC wants an IP address", "write the server's address in place of " + u.Hostname()}
 	}
 	return nil
+}
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 func (r URLRules) depth(u *url.URL) error {

@@ -77,8 +77,22 @@ func (r row) scene() (*site.Site, Observed) {
 			Resets: []bmc.ResetKind{bmc.GracefulShutdown, bmc.ForceOff, bmc.PowerUp, bmc.Restart},
 		},
 	}
-	if r.armed == "yes" {
+	switch r.armed {
+	case "yes":
 		f.BMC.Boot.Enabled = "Once"
+	case "always":
+		f.BMC.Boot.Enabled = "Continuous"
+	case "stuck":
+		f.BMC.Boot.Enabled, f.Profile.OverrideStays = "Once", true
+	case "cannot":
+		f.BMC.Boot = bmc.BootOverride{}
+		f.BMC.CannotArm = bmc.Refusal{Kind: bmc.KindUnsupported, Why: "it has no boot override", Hint: "boot it by hand"}
+	}
+	switch r.drive {
+	case "absent":
+		f.BMC.CannotMount = bmc.Refusal{Kind: bmc.KindUnsupported, Why: "it has no virtual media", Hint: "boot it another way"}
+	case "unlicensed":
+		f.BMC.CannotMount = bmc.Refusal{Kind: bmc.KindLicence, Why: "its licence mounts no image", Hint: "install another"}
 	}
 	return s, Observed{
 		At: noon, Nodes: map[string]Facts{"n1": f},
@@ -99,6 +113,8 @@ func (r row) media() bmc.Media {
 		m.Inserted = true
 	case "disabled":
 		m = bmc.Media{Access: bmc.AccessDisabled}
+	case "absent":
+		m = bmc.Media{Access: bmc.AccessNone}
 	}
 	return m
 }

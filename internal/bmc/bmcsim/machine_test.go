@@ -420,9 +420,9 @@ func TestUnsupportedInMemory(t *testing.T) {
 	for _, k := range []bmcsim.Kind{bmcsim.CrayEX, bmcsim.OpenBMCStock} {
 		m := bmcsim.New(bmcsim.Config{Kind: k})
 		t.Cleanup(m.Close)
-		_, err := m.Client().Observe(t.Context())
-		if bmc.KindOf(err) != bmc.KindUnsupported || bmc.HintOf(err) == "" {
-			t.Errorf("%s: %v", k, err)
+		st, err := m.Client().Observe(t.Context())
+		if why := st.CannotMount; err != nil || st.Media.Access != bmc.AccessNone || why.Kind != bmc.KindUnsupported || why.Hint == "" {
+			t.Errorf("%s: %+v, %v", k, st, err)
 		}
 	}
 }

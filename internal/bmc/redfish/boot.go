@@ -30,7 +30,7 @@ func (c *Client) settingsOf(sys found[systemDoc]) (string, error) {
 // override from where it is written.
 func (c *Client) bootOf(ctx context.Context, sys found[systemDoc]) (bmc.BootOverride, error) {
 	t := c.tree
-	if own := bootStrategies[t.Profile.Boot]; own.read != nil && t.BootAt != "" {
+	if own := strategyOf(t.Profile.Boot); own.read != nil && t.BootAt != "" {
 		return c.ownBoot(ctx, t, own)
 	}
 	if t.Settings != "" {
@@ -103,7 +103,7 @@ func (c *Client) SetBootOnce(ctx context.Context) error {
 	if err := c.armable(ctx, op); err != nil {
 		return err
 	}
-	if own := bootStrategies[c.tree.Profile.Boot]; own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
+	if own := strategyOf(c.tree.Profile.Boot); own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
 		return own.set(c, ctx, op, true)
 	}
 	boot, err := c.bootBody(ctx, op)
@@ -119,7 +119,7 @@ func (c *Client) ClearBoot(ctx context.Context) error {
 	if err := c.armable(ctx, op); err != nil {
 		return err
 	}
-	if own := bootStrategies[c.tree.Profile.Boot]; own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
+	if own := strategyOf(c.tree.Profile.Boot); own.set != nil && (c.tree.BootAt != "" || c.armsMedium(c.tree.Profile)) {
 		return own.set(c, ctx, op, false)
 	}
 	// One that lists its targets and has no None there boots its disk always

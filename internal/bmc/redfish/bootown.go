@@ -25,14 +25,17 @@ type bootStrategy struct {
 	set  func(c *Client, ctx context.Context, op string, arm bool) error
 }
 
-var bootStrategies map[string]bootStrategy
-
-func init() { // the funcs refer to it
-	bootStrategies = map[string]bootStrategy{
-		bootNextReset:      {set: (*Client).armMedium},
-		bootDellAttributes: {at: dellAttributes, read: bootConfig.dell, set: (*Client).armDell},
-		bootFujitsu:        {at: fujitsuBootConfig, read: bootConfig.fujitsu, set: (*Client).armFujitsu},
+// strategyOf gives the strategy of that name; zero for the standard override.
+func strategyOf(name string) bootStrategy {
+	switch name {
+	case bootNextReset:
+		return bootStrategy{set: (*Client).armMedium}
+	case bootDellAttributes:
+		return bootStrategy{at: dellAttributes, read: bootConfig.dell, set: (*Client).armDell}
+	case bootFujitsu:
+		return bootStrategy{at: fujitsuBootConfig, read: bootConfig.fujitsu, set: (*Client).armFujitsu}
 	}
+	return bootStrategy{}
 }
 
 // bootConfig is what such a resource says.
@@ -44,7 +47,7 @@ type bootConfig struct {
 
 // bootAt is the resource by which the row arms the virtual CD, "" for none.
 func bootAt(row bmc.Profile, sys found[systemDoc], managers []found[managerDoc]) string {
-	if own := bootStrategies[row.Boot]; own.at != nil {
+	if own := strategyOf(row.Boot); own.at != nil {
 		return own.at(sys, managers)
 	}
 	return ""

@@ -420,12 +420,7 @@ func (c *Client) collections(t *tree, systems []found[systemDoc], managers []fou
 		if err := add("manager", m.uri, m.doc.VirtualMedia); err != nil {
 			return err
 		}
-		if target := oemAction(m.doc.Actions, m.doc.Oem, ".EnableRMedia"); target != "" && t.Enable == "" {
-			t.Enable = target
-		}
-		if uri, err := c.endpoint.local(m.doc.Protocol.v.URI); err == nil && m.doc.Protocol.v.URI != "" && t.Protocol == "" {
-			t.Protocol = uri
-		}
+		c.switches(t, m.doc)
 	}
 	for _, side := range append(slices.Clone(t.Profile.MediaAt), "system", "manager") {
 		for _, uri := range at[side] {
@@ -436,6 +431,18 @@ func (c *Client) collections(t *tree, systems []found[systemDoc], managers []fou
 		}
 	}
 	return nil
+}
+
+// switches finds what may switch remote media on.
+func (c *Client) switches(t *tree, m managerDoc) {
+	if target := oemAction(m.Actions, m.Oem, ".EnableRMedia"); t.Enable == "" {
+		t.Enable = target
+	}
+	if ref := m.Protocol.v.URI; ref != "" && t.Protocol == "" {
+		if uri, err := c.endpoint.local(ref); err == nil {
+			t.Protocol = uri
+		}
+	}
 }
 
 // cannotMount says why no image can be mounted, as far as the walk tells: what
