@@ -31,6 +31,9 @@ import (
 // at most 10,000 parts: 156 GiB.
 const partSize = 16 << 20
 
+// abortWithin is how long a server is given to forget an upload that failed.
+const abortWithin = time.Minute
+
 // s3Tries is how often a request is sent that had no answer, or one that says to
 // come again.
 const s3Tries = 4
@@ -285,9 +288,55 @@ func (m *s3Medium) stream(ctx context.Context, client *minio.Core, name string, 
 	case errors.Is(err, io.EOF):
 		_, err = client.Client.PutObject(ctx, m.bucket, m.key(name), &head, n, minio.PutObjectOptions{})
 	case err == nil:
-		_, err = client.Client.PutObject(ctx, m.bucket, m.key(name), io.MultiReader(&head, from), -1, minio.PutObjectOptions{PartSize: partSize})
+		err = m.streamParts(ctx, client, m.key(name), io.MultiReader(&head, from))
 	}
 	return err
+}
+
+// streamParts sends each part with a signature of all of it, where nothing
+// encrypts it. The library would sign it in chunks, which not every server takes
+// apart in an upload in parts: gofakes3, and rclone's "serve s3" with it, store
+// the signatures along.
+func (m *s3Medium) streamParts(ctx context.Context, client *minio.Core, key string, from io.Reader) (err error) {
+	upload, err := client.NewMultipartUpload(ctx, m.bucket, key, minio.PutObjectOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
+			defer cancel()
+			_ = client.AbortMultipartUpload(ctx, m.bucket, key, upload) // else the next backup sweeps it
+		}
+	}()
+	var parts []minio.CompletePart
+	buf := make([]byte, partSize)
+	for number := 1; ; number++ {
+		n, readErr := io.ReadFull(from, buf)
+		if n > 0 {
+			part, err := m.sendPart(ctx, client, key, upload, number, buf[:n])
+			if err != nil {
+				return err
+			}
+			parts = append(parts, minio.CompletePart{PartNumber: number, ETag: part.ETag})
+		}
+		if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
+			break
+		}
+		if readErr != nil {
+			return readErr
+		}
+	}
+	_, err = client.CompleteMultipartUpload(ctx, m.bucket, key, upload, parts, minio.PutObjectOptions{})
+	return err
+}
+
+func (m *s3Medium) sendPart(ctx context.Context, client *minio.Core, key, upload string, number int, data []byte) (minio.ObjectPart, error) {
+	options := minio.PutObjectPartOptions{DisableContentSha256: true}
+	if strings.HasPrefix(m.place.Endpoint, "http:") {
+		options.Sha256Hex = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
+	return client.PutObjectPart(ctx, m.bucket, key, upload, number, bytes.NewReader(data), int64(len(data)), options)
 }
 
 // s3Writing is an object that is written.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/pem"
@@ -131,7 +132,7 @@ func TestS3(t *testing.T) {
 // TestS3Plain signs what is sent where nothing encrypts it.
 func TestS3Plain(t *testing.T) {
 	s := startS3(t)
-	plain := httptest.NewServer(s.Config.Handler)
+	plain := httptest.NewServer(signedBodies(t, s.Config.Handler))
 	defer plain.Close()
 	place := s3Site(plain.URL)
 	place.S3.TLS = site.TLS{}
@@ -139,7 +140,26 @@ func TestS3Plain(t *testing.T) {
 	_, err := storetest.Publish(t.Context(), far, "lab", "n1", storetest.At)
 	must(t, err)
 	storetest.Whole(t, far, "n1")
+	writesInParts(t, far)
 	must(t, far.Close())
+}
+
+// signedBodies wants every body to be covered by its request's signature, in whole
+// or in chunks.
+func signedBodies(t *testing.T, next http.Handler) http.Handler {
+	t.Helper()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		is, said := fmt.Sprintf("%x", sha256.Sum256(body)), r.Header.Get("X-Amz-Content-Sha256")
+		if len(body) > 0 && said != is && said != "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" {
+			t.Errorf("%s %s is signed with %q", r.Method, r.URL.Path, said)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
 }
 
 func TestS3TLS(t *testing.T) {
@@ -297,35 +317,42 @@ func TestS3Killed(t *testing.T) {
 	s.recover(t, "killed")
 }
 
-// TestS3Parts writes a file of several parts, and one whose writer is gone after
-// the first of them.
-func TestS3Parts(t *testing.T) {
-	s := startS3(t)
-	big := strings.Repeat("0123456789abcdef", 40<<20/16)
-	far := opened(t, s3Site(s.URL), s3Config("lab"))
+// inParts is longer than two parts of an upload.
+var inParts = strings.Repeat("0123456789abcdef", 40<<20/16)
+
+// writesInParts has a file of several parts be what was written.
+func writesInParts(t *testing.T, far overlay.Store) {
+	t.Helper()
 	d, err := far.Create(t.Context(), "n1", storetest.At)
 	must(t, err)
 	must(t, storetest.Fill(d))
 	w, err := d.Write("big")
 	must(t, err)
-	_, err = io.WriteString(w, big)
+	_, err = io.WriteString(w, inParts)
 	must(t, errors.Join(err, w.Close()))
 	must(t, d.Publish(storetest.Manifest(d, "lab", "n1", storetest.At)))
 	f, err := far.Open(t.Context(), "n1", d.ID(), "big")
 	must(t, err)
 	data, err := io.ReadAll(f)
 	must(t, errors.Join(err, f.Close()))
-	if string(data) != big {
-		t.Errorf("%d bytes were read of %d", len(data), len(big))
+	if string(data) != inParts {
+		t.Errorf("%d bytes were read of %d", len(data), len(inParts))
 	}
+}
+
+// TestS3Parts writes a file of several parts, and one whose writer is gone after
+// the first of them.
+func TestS3Parts(t *testing.T) {
+	s := startS3(t)
+	writesInParts(t, opened(t, s3Site(s.URL), s3Config("lab")))
 
 	r := startRelay(t, s3Port(t, s), 20<<20, func(cut func()) { s.closed.Store(true); cut() })
 	cutOff := opened(t, s3Site(fmt.Sprintf("https://127.0.0.1:%d", r.port)), store.Config{Site: "lab", Secret: s3Keys.get, LockExpiry: s3Briefly})
-	d, err = cutOff.Create(t.Context(), "n2", storetest.At)
+	d, err := cutOff.Create(t.Context(), "n2", storetest.At)
 	must(t, err)
-	w, err = d.Write(overlay.ArchiveFile)
+	w, err := d.Write(overlay.ArchiveFile)
 	must(t, err)
-	_, err = io.WriteString(w, big)
+	_, err = io.WriteString(w, inParts)
 	if err = errors.Join(err, w.Close()); err == nil {
 		t.Error("it was written all the same")
 	}
