@@ -624,7 +624,7 @@ func (c *nodes) unsaved(ctx context.Context, n site.Node, remote overlay.Remote,
 	if err != nil && !errors.Is(err, overlay.ErrNoBackup) {
 		return nil
 	}
-	u, err := overlay.FindUnsaved(ctx, remote, r, last)
+	u, err := overlay.FindUnsaved(ctx, remote, r, last, n.Overlay.Exclude)
 	if err != nil {
 		return nil
 	}

@@ -100,7 +100,7 @@ func TestBusyboxRoundTrip(t *testing.T) {
 	if len(diff) < 3 || !slices.ContainsFunc(diff, func(d overlay.Difference) bool { return d.Path == "./lab/random" && d.Kind == overlay.Added }) {
 		t.Errorf("diff: %+v", diff)
 	}
-	unsaved, err := overlay.FindUnsaved(t.Context(), n.conn, running, manifest)
+	unsaved, err := overlay.FindUnsaved(t.Context(), n.conn, running, manifest, nil)
 	must(t, err)
 	if unsaved.Files < 2 || unsaved.Bytes < 3_000_000 {
 		t.Errorf("unsaved: %+v", unsaved)

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,41 +24,82 @@ type Unsaved struct {
 
 // FindUnsaved counts what has changed since a backup; last is the zero value
 // when there is none. It goes by the times of the last change of each file's
-// status, so it costs the node a look at each file and no reading.
-func FindUnsaved(ctx context.Context, remote Remote, r Running, last Manifest) (Unsaved, error) {
+// status, so it costs the node a look at each file and no reading. What exclude,
+// patterns of tar, leaves out of backups does not count.
+func FindUnsaved(ctx context.Context, remote Remote, r Running, last Manifest, exclude []string) (Unsaved, error) {
+	const op = "see what has changed"
+	b := looking(r, remote, r.UpperDir, exclude)
+	since, known := changedSince(r, last)
+	u := Unsaved{}
+	if known {
+		u.Since = last.ID
+	}
+	var kept nameSet
+	if len(exclude) > 0 {
+		kept = make(nameSet)
+		if err := b.names(ctx, exclude, func(name string, _ bool) error { kept.add(name); return nil }); err != nil {
+			return Unsaved{}, b.explain(ctx, err)
+		}
+	}
+	err := b.changed(ctx, since, func(name string, bytes int64) {
+		if kept == nil || kept.has(name) {
+			u.Files++
+			u.Bytes += bytes
+		}
+	})
+	if err != nil {
+		return Unsaved{}, err.explain(op)
+	}
+	return u, nil
+}
+
+// looking is a pass that only asks the node for names.
+func looking(r Running, remote Remote, path string, exclude []string) *backupPass {
 	remote = r.withTools(remote)
-	u := Unsaved{Since: last.ID}
-	since := "0"
+	return &backupPass{req: &BackupRequest{Running: r, Path: path, Exclude: exclude}, remote: remote}
+}
+
+// changedSince is from when on a change is none that the backup has, as
+// unsaved.sh takes it. What a restore of it has put back is all newer than the
+// backup, so its end is what counts then, also in the boot that the backup is of.
+// known is false, and all there is has changed, where the node's times say nothing
+// of the backup.
+func changedSince(r Running, last Manifest) (since string, known bool) {
 	switch {
 	case last.ID == "":
-	case last.BootID == r.BootID && last.Clock.Time > 0:
-		since = strconv.FormatInt(last.Clock.Time, 10)
 	case r.Restored.ID == last.ID:
-		since = "restored"
-	default:
-		u.Since = ""
+		return "restored", true
+	case last.BootID == r.BootID && last.Clock.Time > 0:
+		return strconv.FormatInt(last.Clock.Time, 10), true
 	}
-	const op = "see what has changed"
-	c := Command{Script: unsavedScript, Args: []string{r.BootID, r.UpperDir, since}}
-	failed := stream(ctx, remote, c, func(error) bool { return false }, func(r io.Reader) error {
-		lines := bufio.NewScanner(r)
-		for lines.Scan() {
-			n, err := strconv.ParseInt(lines.Text(), 10, 64)
+	return "0", false
+}
+
+// changed shows each the names, but for directories, that have changed.
+func (b *backupPass) changed(ctx context.Context, since string, each func(name string, bytes int64)) *streamError {
+	c := b.command(unsavedScript, since)
+	c.Stderr = nil
+	return stream(ctx, b.remote, c, func(error) bool { return false }, func(r io.Reader) error {
+		return readRecords(r, func(record string) error {
+			size, name, _ := strings.Cut(record, " ")
+			n, err := strconv.ParseInt(size, 10, 64)
 			if err != nil {
-				return fmt.Errorf("the node's find wrote %q", Printable(lines.Text()))
+				return fmt.Errorf("the node's find wrote %q", Printable(record))
 			}
-			u.Files++
-			u.Bytes += n
-		}
-		return lines.Err()
+			if name, err = cleanName(name); err == nil {
+				each(name, n)
+			}
+			return err
+		})
 	})
-	switch {
-	case failed == nil:
-		return u, nil
-	case failed.ran != nil:
-		return Unsaved{}, remoteError(op, failed.ran)
+}
+
+// explain tells what went wrong with what was asked of find.
+func (e *streamError) explain(op string) error {
+	if e.ran != nil {
+		return remoteError(op, e.ran)
 	}
-	return Unsaved{}, &bmc.Error{Op: op, Kind: bmc.KindOverlay, Err: failed.consumed, Hint: "put GNU find into the image"}
+	return &bmc.Error{Op: op, Kind: bmc.KindOverlay, Err: e.consumed, Hint: "put GNU find into the image"}
 }
 
 // A Difference is one name that a node's overlay has otherwise than a backup.
@@ -78,20 +120,14 @@ const (
 )
 
 // Diff compares a running node's overlay with a backup, by type, mode, owner,
-// size and time of change; where the backup is of the boot that runs, also by the
-// time of the last change of status, which nothing can set back. Directories
+// size and time of change; where the backup is of the boot that runs, or was put
+// back onto it, also by the time of the last change of status, which nothing can
+// set back. Directories
 // whose time alone has changed are not listed. Differences come in the order of
 // their names.
 func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manifest) ([]Difference, error) {
-	remote = r.withTools(remote)
-	b := &backupPass{req: &BackupRequest{Running: r, Path: last.UpperDir, Exclude: last.Excludes}, remote: remote}
-	if r.UpperDir != "" {
-		b.req.Path = r.UpperDir
-	}
-	d := differ{had: make(map[string]entry), present: make(nameSet)}
-	if last.BootID == r.BootID && last.Clock.Time > 0 {
-		d.since = last.Clock.Time
-	}
+	b := looking(r, remote, cmp.Or(r.UpperDir, last.UpperDir), last.Excludes)
+	d := differ{had: make(map[string]entry), present: make(nameSet), changed: make(nameSet)}
 	err := readBackup(ctx, store, last, func(_ *archive, m member) error {
 		d.had[m.name] = m.entry()
 		return nil
@@ -103,12 +139,19 @@ func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manif
 	if err != nil {
 		return nil, b.explain(ctx, err)
 	}
+	if since, known := changedSince(r, last); known {
+		if failed := b.changed(ctx, since, func(name string, _ int64) { d.changed.add(name) }); failed != nil {
+			return nil, failed.explain("see what has changed")
+		}
+	}
 	c := b.command(surveyScript)
-	if failed := stream(ctx, remote, c, func(err error) bool { return exitStatus(err) == 1 }, d.survey); failed != nil {
+	if failed := stream(ctx, b.remote, c, func(err error) bool { return exitStatus(err) == 1 }, d.survey); failed != nil {
 		return nil, b.explain(ctx, failed)
 	}
-	for name := range d.had {
-		d.note(Deleted, name, 0)
+	for name, was := range d.had {
+		if was.kind != whiteout { // where there is nothing to hide, none is made
+			d.note(Deleted, name, 0)
+		}
 	}
 	slices.SortFunc(d.found, func(x, y Difference) int { return strings.Compare(x.Path, y.Path) })
 	return d.found, nil
@@ -118,7 +161,7 @@ func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manif
 type differ struct {
 	had     map[string]entry
 	present nameSet // what overlay.exclude does not leave out
-	since   int64   // 0: ctimes say nothing
+	changed nameSet // since the backup, as far as the times of status tell; no directories
 	found   []Difference
 }
 
@@ -128,16 +171,18 @@ func (d *differ) note(kind DiffKind, name string, bytes int64) {
 
 // entry is what is compared of a name. Of whiteouts only that they are.
 type entry struct {
-	kind     string
+	kind     string // as find's %y, or link or whiteout
 	mode     uint32
 	uid, gid int64
 	size     int64
 	mtime    timestamp
 }
 
+const whiteout = "whiteout"
+
 func (m member) entry() entry {
 	if m.whiteout {
-		return entry{kind: "whiteout"}
+		return entry{kind: whiteout}
 	}
 	e := entry{mode: m.mode, uid: m.uid, gid: m.gid}
 	switch m.kind {
@@ -167,6 +212,17 @@ func (d *differ) survey(r io.Reader) error { return readSurvey(r, d.compare) }
 
 // readSurvey shows each the names, with the time of the last change of status.
 func readSurvey(r io.Reader, each func(name string, is entry, ctime int64)) error {
+	return readRecords(r, func(record string) error {
+		name, is, ctime, err := parseSurvey(record)
+		if err == nil {
+			each(name, is, ctime)
+		}
+		return err
+	})
+}
+
+// readRecords shows each the records, which end in NUL.
+func readRecords(r io.Reader, each func(record string) error) error {
 	in := bufio.NewReaderSize(r, readBytes)
 	for {
 		record, err := in.ReadString(0)
@@ -176,33 +232,31 @@ func readSurvey(r io.Reader, each func(name string, is entry, ctime int64)) erro
 		if err != nil {
 			return err
 		}
-		name, is, ctime, err := parseSurvey(strings.TrimSuffix(record, "\x00"))
-		if err != nil {
+		if err := each(strings.TrimSuffix(record, "\x00")); err != nil {
 			return err
 		}
-		each(name, is, ctime)
 	}
 }
 
-func (d *differ) compare(name string, is entry, ctime int64) {
+func (d *differ) compare(name string, is entry, _ int64) {
 	if !d.present.has(name) || is.kind == "s" {
 		return
 	}
 	was, had := d.had[name]
 	delete(d.had, name)
 	switch {
-	case is.kind == "whiteout" && was.kind != is.kind:
+	case is.kind == whiteout && was.kind != is.kind:
 		d.note(Deleted, name, 0)
-	case is.kind == "whiteout":
+	case is.kind == whiteout:
 	case !had && is.kind == "d":
 		d.note(Added, name, 0)
 	case !had:
 		d.note(Added, name, is.size)
 	case was.kind == "link" && is.kind != "d":
-		if d.since > 0 && ctime >= d.since {
+		if d.changed.has(name) {
 			d.note(Updated, name, is.size)
 		}
-	case was != is, d.since > 0 && ctime >= d.since && is.kind != "d":
+	case was != is, d.changed.has(name):
 		d.note(Updated, name, is.size)
 	}
 }
@@ -230,7 +284,7 @@ func parseSurvey(record string) (name string, e entry, ctime int64, err error) {
 	case "f":
 	case "c":
 		if e.size = 0; e.mode == 0 { // as the kernel makes them
-			e = entry{kind: "whiteout"}
+			e = entry{kind: whiteout}
 		}
 	default:
 		e.size = 0

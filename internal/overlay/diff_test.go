@@ -61,6 +61,40 @@ U more/touched`
 	}
 }
 
+// TestDiffAfterRestore: a node that was just restored has what the backup has,
+// in the boot that the backup is of as in another one.
+func TestDiffAfterRestore(t *testing.T) {
+	m := newMachine(t)
+	for _, options := range []string{"", "metacopy=on,redirect_dir=on"} {
+		s := openStore(t, t.TempDir())
+		n := m.boot(t, options)
+		n.change()
+		last, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+		must(t, err)
+		later()
+		for _, n := range []*node{n, m.boot(t, options)} {
+			n.run("cd /lab && rm -rf modified link-1 'odd names' && echo x >fifo.new && mv fifo.new chmodded")
+			_, err = overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: last.ID})
+			must(t, err)
+			running, err := overlay.Probe(t.Context(), n.conn)
+			must(t, err)
+			found, err := overlay.Diff(t.Context(), n.conn, running, s, last)
+			must(t, err)
+			if len(found) > 0 {
+				t.Errorf("%q: right after a restore: %v", options, found)
+			}
+			if u, err := overlay.FindUnsaved(t.Context(), n.conn, running, last, nil); err != nil || u != (overlay.Unsaved{Since: last.ID}) {
+				t.Errorf("%q: right after a restore: %+v, %v", options, u, err)
+			}
+			time.Sleep(50 * time.Millisecond) // a tick of the node's clock, and more
+			n.run("cd /lab && touch -r modified stamp && echo modifieD >modified && touch -r stamp modified && rm stamp")
+			if found, err = overlay.Diff(t.Context(), n.conn, running, s, last); err != nil || fmt.Sprint(found) != "[{U ./lab/modified 9}]" {
+				t.Errorf("%q: after a change that has kept size and time: %v, %v", options, found, err)
+			}
+		}
+	}
+}
+
 func TestUnsaved(t *testing.T) {
 	m := newMachine(t)
 	s := openStore(t, t.TempDir())
@@ -70,7 +104,7 @@ func TestUnsaved(t *testing.T) {
 	must(t, err)
 	unsaved := func(last overlay.Manifest) overlay.Unsaved {
 		t.Helper()
-		u, err := overlay.FindUnsaved(t.Context(), n.conn, running, last)
+		u, err := overlay.FindUnsaved(t.Context(), n.conn, running, last, []string{"*.squashfs"})
 		must(t, err)
 		return u
 	}
@@ -99,7 +133,7 @@ func TestUnsaved(t *testing.T) {
 		t.Errorf("right after a restore: %+v", got)
 	}
 	time.Sleep(50 * time.Millisecond)
-	n.run("echo new >/lab/c")
+	n.run("echo new >/lab/c && echo left out >/lab/left.squashfs")
 	if got := unsaved(last); got != (overlay.Unsaved{Files: 1, Bytes: 4, Since: last.ID}) {
 		t.Errorf("after a restore and a change: %+v", got)
 	}

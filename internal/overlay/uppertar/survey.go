@@ -29,18 +29,18 @@ func Survey(w io.Writer, dir *os.File, messages io.Writer) (Outcome, error) {
 	return s.said.outcome, err
 }
 
-// Sizes writes the size, a line each, of everything in a directory that is no
-// directory and whose status has changed since. It reads no file. The error is
-// w's.
-func Sizes(w io.Writer, dir *os.File, since unix.Timespec) error {
+// Changed writes the size and the name, a record each, ended by NUL, of everything
+// in a directory that is no directory and whose status has changed since. It reads
+// no file. The error is w's.
+func Changed(w io.Writer, dir *os.File, since unix.Timespec) error {
 	out := bufio.NewWriterSize(w, copyBytes)
 	s := &surveyor{}
-	s.visit = func(_ string, st *unix.Stat_t) error {
+	s.visit = func(name string, st *unix.Stat_t) error {
 		later := st.Ctim.Sec > since.Sec || st.Ctim.Sec == since.Sec && st.Ctim.Nsec > since.Nsec
 		if !later || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return nil
 		}
-		_, err := fmt.Fprintln(out, st.Size)
+		_, err := fmt.Fprintf(out, "%d %s\x00", st.Size, name)
 		return err
 	}
 	if err := s.run(dir); err != nil {

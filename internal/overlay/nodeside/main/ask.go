@@ -62,7 +62,7 @@ func splitNUL(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	return 0, nil, nil
 }
 
-// unsaved writes the sizes of files that have changed since a time in seconds, or
+// unsaved writes sizes and names of files that have changed since a time in seconds, or
 // since "restored", when the backup that this boot holds was put back.
 func unsaved(stdout io.Writer, dir *os.File, since string) error {
 	var after unix.Timespec
@@ -79,7 +79,7 @@ func unsaved(stdout io.Writer, dir *os.File, since string) error {
 		}
 		after.Sec = sec
 	}
-	return uppertar.Sizes(stdout, dir, after)
+	return uppertar.Changed(stdout, dir, after)
 }
 
 // deletedMark is what the kernel puts behind the name of a file that has none.
