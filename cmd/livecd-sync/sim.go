@@ -169,7 +169,11 @@ func (a *app) sim(ctx context.Context, cfg sim.Config) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "simulated site of %d nodes, on loopback only\n", len(cfg.Nodes))
+	nodes := "nodes"
+	if len(cfg.Nodes) == 1 {
+		nodes = "node"
+	}
+	fmt.Fprintf(a.out, "simulated site of %d %s, on loopback only\n", len(cfg.Nodes), nodes)
 	for _, n := range s.Notes() {
 		fmt.Fprintln(a.out, "note: "+n)
 	}

@@ -315,6 +315,9 @@ func (s *Site) serve(ctx context.Context, l *listeners) error {
 	if os.Geteuid() != 0 {
 		s.note("not run by root: owners, ACLs and extended attributes of overlay files are not restored")
 	}
+	if slices.ContainsFunc(s.cfg.Nodes, func(n NodeSpec) bool { return n.QEMU }) {
+		s.note("nodes are real machines in QEMU; their serial consoles are the sockets " + filepath.Join(s.cfg.Dir, "nodes", "NAME", "console.sock"))
+	}
 	for i, spec := range s.cfg.Nodes {
 		n, err := s.newNode(ctx, i, spec)
 		if err != nil {
@@ -403,8 +406,8 @@ func (s *Site) Node(name string) *Node {
 // Nodes returns all nodes, in the order of Config.
 func (s *Site) Nodes() []*Node { return slices.Clone(s.nodes) }
 
-// Notes are sentences for people on what this machine does not let the
-// simulation do.
+// Notes are sentences for people: how to get at nodes, and what this machine does
+// not let the simulation do.
 func (s *Site) Notes() []string { return slices.Clone(s.notes) }
 
 // ControlURL is the base of the control API, with a slash at its end. It holds a

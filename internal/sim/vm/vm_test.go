@@ -305,7 +305,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// parent starts a machine, says its process's id, and waits to be killed.
+// parent starts a machine, says so, and waits to be killed.
 func parent(dir string) {
 	m, err := vm.New(context.Background(), config(dir, netip.MustParseAddrPort(os.Getenv(dirOfMachine+"_SSH"))))
 	if err == nil {
@@ -319,7 +319,8 @@ func parent(dir string) {
 	select {}
 }
 
-// TestKilledHard: a program that is killed takes its machines along.
+// TestKilledHard: a program that is killed takes its machines along, and can be
+// started again.
 func TestKilledHard(t *testing.T) {
 	newMachine(t) // or it cannot be run here
 	dir := t.TempDir()
@@ -355,6 +356,15 @@ func TestKilledHard(t *testing.T) {
 	if n, err := unix.Poll(fds, 10_000); n != 1 {
 		_ = unix.Kill(qemu, unix.SIGKILL)
 		t.Errorf("QEMU lives on, %v", err)
+	}
+	// What it left is in nobody's way.
+	m, err := vm.New(t.Context(), config(dir, freePort(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a login prompt", start(t, m, vm.Boot{}).Prompted())
+	if err := m.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
