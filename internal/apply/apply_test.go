@@ -134,24 +134,6 @@ func (w *world) plan0(t *testing.T, cfg bmcsim.Config) []string {
 	return names
 }
 
-// A system that has just come up may be silent for a moment: the last look asks
-// again before it says that something is left to do.
-func TestLastLookIsPatient(t *testing.T) {
-	w := newWorld(t, bmcsim.Config{Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff})
-	r := w.runner()
-	asked := 0
-	r.Beside = func(ctx context.Context, s *site.Site, n site.Node, state bmc.State) plan.Facts {
-		f := w.Beside(ctx, s, n, state)
-		if asked++; asked > 1 && asked < 5 { // the first is before the boot
-			f.Host = plan.HostSilent{Err: errors.New("connection reset")}
-		}
-		return f
-	}
-	if res := r.Run(t.Context(), nil, w.Site(), w.Plan(nil)).Nodes[0]; !res.Converged || asked != 5 {
-		t.Errorf("converged %v after %d looks: %v", res.Converged, asked, res.Err)
-	}
-}
-
 // A node that changed since it was planned is left alone.
 func TestStalePlan(t *testing.T) {
 	for name, change := range map[string]func(*world){

@@ -54,7 +54,6 @@ func (w *work) lookAtBoot(ctx context.Context, a plan.AwaitBoot) (string, error)
 // bootByTheNode judges what the node says of itself.
 func (w *work) bootByTheNode(ctx context.Context, a plan.AwaitBoot, h plan.Host) (string, error) {
 	wanted := w.Images[a.Image].Volume
-	w.answered = true
 	switch h := h.(type) {
 	case plan.HostLive:
 		if w.sameBoot(h.BootID) {

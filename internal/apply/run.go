@@ -208,7 +208,7 @@ func (w *work) conclude(ctx context.Context, res *NodeResult) {
 }
 
 func (w *work) look(ctx context.Context, res *NodeResult) {
-	facts, err := w.lookAround(ctx)
+	facts, err := w.observe(ctx)
 	if err != nil {
 		if res.Err == nil {
 			res.Err = err
@@ -222,25 +222,6 @@ func (w *work) look(ctx context.Context, res *NodeResult) {
 	if res.Converged {
 		res.Err = w.tidy(ctx, w.node, facts)
 	}
-}
-
-// lookAround observes. A node that has answered this run and does not now is asked
-// again for a while: a system that has just come up is busy, and its services
-// restart.
-func (w *work) lookAround(ctx context.Context) (facts plan.Facts, err error) {
-	waited := w.until(ctx, 0, w.timing.Host, func(ctx context.Context) error {
-		if facts, err = w.observe(ctx); err != nil {
-			return nil // of the BMC, which is for the caller
-		}
-		if s, silent := facts.Host.(plan.HostSilent); silent && w.answered {
-			return notShown("it has booted and no longer answers over ssh", s.Err)
-		}
-		return nil
-	})
-	if ctx.Err() != nil && err == nil {
-		err = waited
-	}
-	return facts, err
 }
 
 // nothingLeft reports whether a node is as wanted. A backup that has become due

@@ -27,7 +27,6 @@ type work struct {
 	converged bool         // looked at again, and nothing was left to do
 	left      *plan.Reboot // the note that this run has left, or nil
 	armed     bool         // this run has set the boot override
-	answered  bool         // the node has answered since it was started
 	holds     bool         // a place among the nodes that may be down
 	step      int          // of the step that is running, from 0
 	atRisk    bool         // the check before the first disruptive step is done

@@ -138,7 +138,7 @@ func (t Target) sshConfig(said, usual int) (sshremote.Config, error) {
 	}
 	return sshremote.Config{
 		Address: host, Port: port, User: t.Credential.Username, Password: t.Credential.Password,
-		HostKey: key, Algorithms: trust, Peer: "BMC", LoginTimeout: loginTimeout,
+		HostKey: key, Algorithms: trust, Peer: "BMC", Timeout: loginTimeout,
 		KeepAlive: -1, // not every BMC answers a question that it does not know
 		Hints: sshremote.Hints{
 			HostKey: "console.hostKey",

@@ -18,9 +18,8 @@ import (
 
 // The times that a Config's zero values stand for.
 const (
-	DefaultTimeout      = 5 * time.Second
-	DefaultLoginTimeout = 30 * time.Second
-	DefaultKeepAlive    = 15 * time.Second
+	DefaultTimeout   = 5 * time.Second
+	DefaultKeepAlive = 15 * time.Second
 	// keepAliveMisses is how many keepalives may stay without an answer.
 	keepAliveMisses = 3
 )
@@ -42,10 +41,8 @@ type Config struct {
 	Peer string
 	// Hints say what to do about failures, where the peer is no node.
 	Hints Hints
-	// Timeout bounds connecting; 0: DefaultTimeout. LoginTimeout bounds what comes
-	// after that, which takes its time on a machine that has just come up, and where
-	// sshd waits for a name server; 0: DefaultLoginTimeout.
-	Timeout, LoginTimeout time.Duration
+	// Timeout bounds connecting and logging in, each; 0: DefaultTimeout.
+	Timeout time.Duration
 	// KeepAlive is how often the node is asked for a sign of life; after three
 	// without one the connection is given up. 0: DefaultKeepAlive. If it is
 	// negative TCP alone asks, for servers that do not answer questions which they
@@ -97,9 +94,6 @@ type Conn struct {
 func Dial(ctx context.Context, c Config) (*Conn, error) {
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
-	}
-	if c.LoginTimeout <= 0 {
-		c.LoginTimeout = DefaultLoginTimeout
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = DefaultKeepAlive
@@ -153,7 +147,7 @@ func (c Config) handshake(ctx context.Context, auth *authentication, check *host
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if err := conn.SetDeadline(bmc.SystemClock{}.Now().Add(c.LoginTimeout)); err != nil {
+	if err := conn.SetDeadline(bmc.SystemClock{}.Now().Add(c.Timeout)); err != nil {
 		conn.Close()
 		return nil, connectError{err}
 	}
@@ -189,11 +183,7 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
 		e.Kind, e.Err, e.Hint = bmc.KindCancelled, context.Cause(ctx), "run the command again"
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
-		limit := c.LoginTimeout
-		if below {
-			limit = c.Timeout
-		}
-		e.Kind, e.Err = bmc.KindTimeout, fmt.Errorf("no answer within %s", limit)
+		e.Kind, e.Err = bmc.KindTimeout, fmt.Errorf("no answer within %s", c.Timeout)
 		e.Hint = cmp.Or(c.Hints.Silent, "see whether the node is up: livecd-sync status, and its console")
 	case below:
 		e.Kind = bmc.KindUnreachable

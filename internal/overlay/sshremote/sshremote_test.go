@@ -383,7 +383,7 @@ func TestUnreachable(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer silent.Close()
-	c.Port, c.LoginTimeout = silent.Addr().(*net.TCPAddr).Port, 50*time.Millisecond
+	c.Port, c.Timeout = silent.Addr().(*net.TCPAddr).Port, 50*time.Millisecond
 	_, err = sshremote.Dial(t.Context(), c)
 	failure(t, err, bmc.KindTimeout, "50ms")
 
