@@ -477,19 +477,8 @@ func (c *nodes) pruneShown(ctx context.Context, n site.Node, shown map[string]bo
 	if err != nil {
 		return err
 	}
-	list, err := overlay.Prunable(ctx, st, n.Name, c.retention(n))
-	if err != nil {
-		return err
-	}
-	for _, m := range list {
-		if !shown[m.Node+" "+m.ID] {
-			continue
-		}
-		if err := st.Delete(ctx, n.Name, m.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = overlay.Prune(ctx, st, n.Name, c.retention(n), func(m overlay.Manifest) bool { return shown[m.Node+" "+m.ID] })
+	return err
 }
 
 func (a *app) overlayCommand() *cobra.Command {

@@ -174,7 +174,7 @@ func (c *nodes) backup(ctx context.Context, n site.Node, purpose plan.Purpose, p
 	if err != nil {
 		return m, err
 	}
-	gone, err := overlay.Prune(ctx, st, n.Name, c.retention(n))
+	gone, err := overlay.Prune(ctx, st, n.Name, c.retention(n), nil)
 	if len(gone) > 0 {
 		m.Warnings = append(m.Warnings, "removed, as overlay.keep says: "+strings.Join(gone, ", "))
 	}
@@ -219,6 +219,17 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 	if err != nil {
 		return rep, err
 	}
+	var unlocked []string
+	free, err := st.Lock(ctx, n.Name, "restoring it")
+	switch {
+	case bmc.KindOf(err) == bmc.KindBusy, ctx.Err() != nil:
+		return rep, err
+	case err != nil: // the store may be mounted read-only, or not be needed for an archive
+		unlocked = append(unlocked, "other runs were not kept away from the node meanwhile: "+err.Error())
+	default:
+		defer func() { err = errors.Join(err, free()) }()
+	}
+	defer func() { rep.Notes = append(unlocked, rep.Notes...) }()
 	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
 		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" || req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {

@@ -225,7 +225,7 @@ func TestPruneSpares(t *testing.T) {
 	if len(doomed) != 4 || doomed[1].ID != ids[2] || latest.ID != ids[1] || err != nil {
 		t.Errorf("%d go, the latest is %s: %v", len(doomed), latest.ID, err)
 	}
-	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1, Now: now})
+	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1, Now: now}, nil)
 	must(t, err)
 	if left, err := s.List(t.Context(), "n1"); err != nil || len(gone) != 4 || len(left.Backups) != 2 {
 		t.Errorf("%v went, %d are left: %v", gone, len(left.Backups), err)

@@ -48,20 +48,32 @@ func Prunable(ctx context.Context, store Store, node string, r Retention) ([]Man
 	return doomed, nil
 }
 
-// Prune deletes what Prunable returns, and returns the IDs of those it deleted.
-func Prune(ctx context.Context, store Store, node string, r Retention) ([]string, error) {
+// Prune deletes what Prunable returns and may allows, nil: all of it, and returns
+// their IDs; on an error, those that were deleted until then. It holds the node's
+// lock: what a restore reads is not deleted under it.
+func Prune(ctx context.Context, store Store, node string, r Retention, may func(Manifest) bool) (gone []string, err error) {
+	if doomed, err := Prunable(ctx, store, node, r); err != nil || len(doomed) == 0 {
+		return nil, err
+	}
+	free, err := store.Lock(ctx, node, "removing backups of it")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, free()) }()
 	doomed, err := Prunable(ctx, store, node, r)
 	if err != nil {
 		return nil, err
 	}
-	var deleted []string
 	for _, m := range doomed {
-		if err := store.Delete(ctx, node, m.ID); err != nil {
-			return deleted, err
+		if may != nil && !may(m) {
+			continue
 		}
-		deleted = append(deleted, m.ID)
+		if err := store.Delete(ctx, node, m.ID); err != nil {
+			return gone, err
+		}
+		gone = append(gone, m.ID)
 	}
-	return deleted, nil
+	return gone, nil
 }
 
 // spare returns the IDs that may not be deleted.

@@ -22,9 +22,13 @@ type Store interface {
 	// Delete removes a backup; it is no longer listed from the first moment.
 	Delete(ctx context.Context, node, id string) error
 
+	// Lock takes the node's lock, which backups, restores and removals hold, until
+	// free is called. doing tells others what its holder does, as "restoring it".
+	// Its error has KindBusy while another has the lock, and names that one.
+	Lock(ctx context.Context, node, doing string) (free func() error, err error)
 	// Create starts a backup. It holds the node's lock until the draft is
 	// published or discarded, and removes what killed runs left behind. Its
-	// error has KindBusy while another process writes a backup of that node.
+	// error is as Lock's.
 	Create(ctx context.Context, node string, at time.Time) (Draft, error)
 
 	// SetReboot notes, on stable storage, that a reset of the node is about to

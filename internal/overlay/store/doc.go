@@ -3,7 +3,7 @@
 // S3 server (s3://). storetest says what each has to do. What they hold looks the
 // same:
 //
-//	NODE/.lock                            held while a backup of NODE is written
+//	NODE/.lock                            held while a backup of NODE is written, restored or removed
 //	NODE/20261123T050000Z/overlay.tar.zst a verified backup
 //	NODE/20261123T050000Z/deleted.lst
 //	NODE/20261123T050000Z/opaque.lst

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 )
 
@@ -44,24 +43,12 @@ func (d *directory) Create(_ context.Context, node string, at time.Time) (overla
 
 func (w *draft) begin(at time.Time) error {
 	w.store.step()
-	lock, err := w.root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	var err error
+	if w.lock, err = acquire(w.root, w.node, backingUp); err != nil {
 		return err
 	}
-	if err := flock(lock); err != nil {
-		_ = lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return &bmc.Error{
-				Op: "back up " + w.node, Kind: bmc.KindBusy,
-				Err:  errors.New("another livecd-sync is writing a backup of it"),
-				Hint: "wait for it to end",
-			}
-		}
-		return err
-	}
-	w.lock = lock
 	// Whoever holds the lock is the only writer, so these have none any more.
-	if err := w.removeLeftovers(); err != nil {
+	if err = w.removeLeftovers(); err != nil {
 		return err
 	}
 	if w.id, err = unusedID(w.node, at, w.used); err != nil {
@@ -70,6 +57,41 @@ func (w *draft) begin(at time.Time) error {
 	w.dir = newPrefix + w.id
 	w.store.step()
 	return w.root.Mkdir(w.dir, 0o700)
+}
+
+// Lock takes the node's lock.
+func (d *directory) Lock(_ context.Context, node, doing string) (func() error, error) {
+	root, err := d.node(node, true)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	lock, err := acquire(root, node, doing)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	return func() error { return d.explain(lock.Close()) }, nil
+}
+
+// acquire takes the lock in a node's directory, until it is closed.
+func acquire(root *os.Root, node, doing string) (*os.File, error) {
+	lock, err := root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(lock); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			theirs, _ := io.ReadAll(io.LimitReader(lock, maxManifest)) // for people only
+			err = busy(node, theirs, "wait for it to end")
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	// What others are told of the holder is no condition, on a full disk for
+	// example: the lock is the kernel's.
+	if mine, err := hold(doing); err == nil && lock.Truncate(0) == nil {
+		_, _ = lock.WriteAt(mine, 0)
+	}
+	return lock, nil
 }
 
 // flock takes the lock, which the kernel frees when its holder dies.

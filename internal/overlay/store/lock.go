@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/overlay"
 )
 
 // A lock is a file of the store that its holder made where there was none, and
@@ -43,16 +44,56 @@ type lock struct {
 	done sync.WaitGroup
 }
 
+// backingUp is what the holder of a draft's lock does.
+const backingUp = "writing a backup of it"
+
 // A holder is what a lock says, for people and to tell one from the next.
 type holder struct {
 	Holder string `json:"holder"`
+	Doing  string `json:"doing"`
 	Token  string `json:"token"`
 }
 
-// acquire takes the node's lock. Its error has KindBusy while another holds it.
-func (o *objects) acquire(ctx context.Context, node string) (*lock, error) {
+// hold is what this process writes into a lock.
+func hold(doing string) ([]byte, error) {
 	host, _ := os.Hostname() // for people only
-	mine, err := marshal(holder{Holder: fmt.Sprintf("process %d on %s", os.Getpid(), host), Token: rand.Text()})
+	return marshal(holder{Holder: fmt.Sprintf("process %d on %s", os.Getpid(), host), Doing: doing, Token: rand.Text()})
+}
+
+// busy is the error of who finds a lock, which theirs is what was found in.
+func busy(node string, theirs []byte, hint string) error {
+	var h holder
+	who, doing := "another livecd-sync", "busy with its backups"
+	if json.Unmarshal(theirs, &h) == nil {
+		if h.Holder != "" {
+			who += " (" + overlay.Printable(h.Holder) + ")"
+		}
+		if h.Doing != "" {
+			doing = overlay.Printable(h.Doing)
+		}
+	}
+	return &bmc.Error{Op: "lock " + node + " in the store", Kind: bmc.KindBusy, Err: fmt.Errorf("%s is %s", who, doing), Hint: hint}
+}
+
+// Lock takes the node's lock.
+func (o *objects) Lock(ctx context.Context, node, doing string) (func() error, error) {
+	if err := checkNode(node); err != nil {
+		return nil, err
+	}
+	l, err := o.acquire(ctx, node, doing)
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.expiry/2)
+		defer cancel()
+		return o.explain(l.release(ctx))
+	}, nil
+}
+
+// acquire takes the node's lock. Its error has KindBusy while another holds it.
+func (o *objects) acquire(ctx context.Context, node, doing string) (*lock, error) {
+	mine, err := hold(doing)
 	if err != nil {
 		return nil, err
 	}
@@ -122,16 +163,7 @@ func (l *lock) verify(ctx context.Context, node string) error {
 }
 
 func (l *lock) busy(node string, theirs []byte, left time.Duration) error {
-	var h holder
-	who := "another livecd-sync"
-	if json.Unmarshal(theirs, &h) == nil && h.Holder != "" {
-		who += " (" + h.Holder + ")"
-	}
-	return &bmc.Error{
-		Op: "back up " + node, Kind: bmc.KindBusy,
-		Err:  fmt.Errorf("%s is writing a backup of it", who),
-		Hint: fmt.Sprintf("wait for it to end; if it was killed, its lock expires in %s", max(left, time.Second).Round(time.Second)),
-	}
+	return busy(node, theirs, fmt.Sprintf("wait for it to end; if it was killed, its lock expires in %s", max(left, time.Second).Round(time.Second)))
 }
 
 // keep renews the lock until it is released. That it could not is found when the

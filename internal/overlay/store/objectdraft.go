@@ -30,7 +30,7 @@ func (o *objects) Create(ctx context.Context, node string, at time.Time) (overla
 	if err := checkNode(node); err != nil {
 		return nil, err
 	}
-	l, err := o.acquire(ctx, node)
+	l, err := o.acquire(ctx, node, backingUp)
 	if err != nil {
 		return nil, o.explain(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		"full":            full,
 		"refused":         refused,
 		"several at once": severalAtOnce,
+		"locked":          locked,
 		"stale lock":      staleLock,
 		"lost lock":       lostLock,
 	} {
@@ -412,7 +414,7 @@ func anotherSite(b bench) {
 	for i := range 3 {
 		publish(t, lab, "lab", "n1", At.Add(time.Duration(i+1)*time.Hour))
 	}
-	_, err = overlay.Prune(t.Context(), lab, "n1", overlay.Retention{Keep: 1})
+	_, err = overlay.Prune(t.Context(), lab, "n1", overlay.Retention{Keep: 1}, nil)
 	must(t, err)
 	if got := IDs(t, lab, "n1"); !slices.Equal(got, []string{"20261123T080000Z"}) {
 		t.Errorf("left: %q", got)
@@ -431,7 +433,7 @@ func pruned(b bench) {
 		ids = append(ids, publish(t, s, "lab", "n1", At.Add(time.Duration(i)*time.Minute)))
 	}
 	must(t, s.SetReboot(t.Context(), "n1", overlay.Reboot{Restore: ids[1]}))
-	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 2})
+	gone, err := overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 2}, nil)
 	must(t, err)
 	if !slices.Equal(gone, []string{ids[0], ids[2]}) {
 		t.Errorf("deleted %q", gone)
@@ -502,7 +504,7 @@ func damaged(b bench) {
 		t.Errorf("the latest is %s", latest.ID)
 	}
 	must(t, s.SetVerified(ctx, "n1", map[string]overlay.Verified{good[0]: {Damaged: "a bit"}}))
-	gone, err := overlay.Prune(ctx, s, "n1", overlay.Retention{Keep: 1})
+	gone, err := overlay.Prune(ctx, s, "n1", overlay.Retention{Keep: 1}, nil)
 	must(t, err)
 	if !slices.Equal(gone, good[2:]) {
 		t.Errorf("pruned: %q", gone)
@@ -601,6 +603,49 @@ func (b bench) race() {
 	Whole(t, stores[1], "n1")
 }
 
+// locked: who holds the node's lock keeps others from writing and from removing,
+// and is named to them.
+func locked(b bench) {
+	t, ctx := b.t, b.t.Context()
+	s, other := b.Open(t, "lab"), b.Open(t, "lab")
+	kept := []string{publish(t, s, "lab", "n1", At.Add(time.Hour)), publish(t, s, "lab", "n1", At)}
+	free, err := s.Lock(ctx, "n1", "restoring it")
+	must(t, err)
+	refused := func(err error) {
+		t.Helper()
+		told(t, err, bmc.KindBusy)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d on ", os.Getpid())) || !strings.Contains(err.Error(), "is restoring it") {
+			t.Errorf("it is not said who holds the lock: %v", err)
+		}
+	}
+	_, err = other.Lock(ctx, "n1", "x")
+	refused(err)
+	_, err = other.Create(ctx, "n1", At)
+	refused(err)
+	_, err = overlay.Prune(ctx, other, "n1", overlay.Retention{Keep: 1}, nil)
+	refused(err)
+	if got := IDs(t, other, "n1"); !slices.Equal(got, kept) {
+		t.Errorf("left: %q", got)
+	}
+	publish(t, other, "lab", "n2", At) // is another node
+	must(t, free())
+	gone, err := overlay.Prune(ctx, other, "n1", overlay.Retention{Keep: 1}, nil)
+	must(t, err)
+	if !slices.Equal(gone, kept[1:]) {
+		t.Errorf("removed: %q", gone)
+	}
+	d, err := other.Create(ctx, "n1", At)
+	must(t, err)
+	_, err = s.Lock(ctx, "n1", "x")
+	told(t, err, bmc.KindBusy)
+	if err == nil || !strings.Contains(err.Error(), "writing a backup of it") {
+		t.Errorf("a backup holds the lock: %v", err)
+	}
+	must(t, d.Discard())
+	_, err = s.Lock(ctx, "..", "x")
+	told(t, err, bmc.KindOverlay)
+}
+
 // staleLock has many find the lock of one that died: one takes it over.
 func staleLock(b bench) {
 	if b.Stale == nil {
@@ -658,7 +703,7 @@ func verifiedNotes(b bench) {
 	publish(t, s, "lab", "n1", At.Add(-time.Hour))
 	_, err = overlay.Latest(t.Context(), s, "n1")
 	told(t, err, bmc.KindOverlay)
-	_, err = overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1})
+	_, err = overlay.Prune(t.Context(), s, "n1", overlay.Retention{Keep: 1}, nil)
 	told(t, err, bmc.KindOverlay)
 	i, err := overlay.TakeInventory(t.Context(), s, "n1")
 	must(t, err)
