@@ -73,8 +73,8 @@ type Profile struct {
 	// Console names how the BMC gives its serial console; "" is what the BMC itself
 	// says of it.
 	Console ConsoleWay `json:"console"`
-	// ConsolePage is where the BMC's web server has the console for browsers, as a
-	// path; "" where that is not known.
+	// ConsolePage is where the BMC's web server has the HTML5 console, or the page
+	// that leads to it, as a path; "" where that is not known.
 	ConsolePage string `json:"consolePage"`
 	// Kinds maps the end of a Redfish MessageId to the kind of error it means.
 	Kinds map[string]Kind `json:"kinds"`

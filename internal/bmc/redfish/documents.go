@@ -142,12 +142,23 @@ type systemDoc struct {
 	Actions      maybe[rawFields]   `json:"Actions"`
 	VirtualMedia maybe[link]        `json:"VirtualMedia"`
 	Oem          maybe[rawFields]   `json:"Oem"`
-	Links        maybe[struct {
+	Console      maybe[struct {
+		SSH  maybe[consoleDoc] `json:"SSH"`
+		IPMI maybe[consoleDoc] `json:"IPMI"`
+	}] `json:"SerialConsole"`
+	Links maybe[struct {
 		ManagedBy links `json:"ManagedBy"`
 	}] `json:"Links"`
 	Settings maybe[struct {
 		Object maybe[link] `json:"SettingsObject"`
 	}] `json:"@Redfish.Settings"`
+}
+
+// consoleDoc is one protocol of a SerialConsole.
+type consoleDoc struct {
+	Enabled maybe[bool]   `json:"ServiceEnabled"`
+	Port    maybe[int]    `json:"Port"`
+	Entry   maybe[string] `json:"ConsoleEntryCommand"`
 }
 
 type progressDoc struct {
