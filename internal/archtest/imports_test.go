@@ -73,7 +73,7 @@ type keeper struct {
 var keepers = []keeper{
 	{"github.com/stmcginnis/gofish", []string{"internal/bmc/redfish"}},
 	{"cuelang.org/go", []string{"internal/site/siteload"}},
-	{"golang.org/x/crypto/ssh", []string{"internal/overlay/sshremote", "internal/sim"}},
+	{"golang.org/x/crypto/ssh", []string{"internal/overlay/sshremote", "internal/sim", "internal/console/consoletest"}},
 	{"filippo.io/age", []string{"internal/overlay/store"}},
 	{"github.com/minio/minio-go", []string{"internal/overlay/store"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
@@ -261,7 +261,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		p("internal/bmc/redfish", "github.com/stmcginnis/gofish/schemas"), p("internal/sim", "golang.org/x/crypto/ssh"),
 		p("internal/overlay", "golang.org/x/crypto/ssh/agent", "cuelang.org/go"))),
 		"internal/overlay imports cuelang.org/go: only internal/site/siteload may",
-		"internal/overlay imports golang.org/x/crypto/ssh/agent: only internal/overlay/sshremote and internal/sim may")
+		"internal/overlay imports golang.org/x/crypto/ssh/agent: only internal/overlay/sshremote and internal/sim and internal/console/consoletest may")
 	wantBroken(t, strangersStay(made(
 		p("internal/bmc/bmcsim", own+"bmc/redfish"), pkg{ImportPath: "internal/apply", Deps: []string{own + "overlay/sshremote"}},
 		p("internal/bmc/redfish", own+"bmc"))),

@@ -15,43 +15,15 @@ import (
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/console/consoletest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 const ipmiPassword = "ipmi-Passw0rd"
 
-// A machine is the serial port of a machine: it greets, echoes what is typed, and
-// remembers it.
-type machine struct {
-	mu    sync.Mutex
-	typed bytes.Buffer
-}
-
-// heard is what was typed so far.
-func (m *machine) heard() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.typed.String()
-}
-
-// serve is one connection of the serial port.
-func (m *machine) serve(port net.Conn) {
-	defer port.Close()
-	buf := make([]byte, 256)
-	for {
-		n, err := port.Read(buf)
-		m.mu.Lock()
-		m.typed.Write(buf[:n])
-		m.mu.Unlock()
-		if _, writeErr := port.Write(buf[:n]); err != nil || writeErr != nil {
-			return
-		}
-	}
-}
-
-// listen gives the serial port a TCP address.
-func (m *machine) listen(t *testing.T) net.Addr {
+// serialPort gives a machine's serial port a TCP address.
+func serialPort(t *testing.T, m *consoletest.Machine) net.Addr {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,7 +36,7 @@ func (m *machine) listen(t *testing.T) net.Addr {
 			if err != nil {
 				return
 			}
-			go m.serve(port)
+			go func() { defer port.Close(); m.Serve(port, "") }()
 		}
 	}()
 	return l.Addr()
@@ -72,14 +44,14 @@ func (m *machine) listen(t *testing.T) net.Addr {
 
 // ipmiSim starts OpenIPMI's simulated BMC, with a machine behind it, and says how
 // to open its console.
-func ipmiSim(t *testing.T, way bmc.ConsoleWay) (Target, *machine) {
+func ipmiSim(t *testing.T, way bmc.ConsoleWay) (Target, *consoletest.Machine) {
 	t.Helper()
 	for _, program := range []string{"ipmi_sim", "ipmitool"} {
 		if _, err := exec.LookPath(program); err != nil {
 			testenv.Unable(t, err.Error())
 		}
 	}
-	m := new(machine)
+	m := new(consoletest.Machine)
 	dir, port := t.TempDir(), freeUDPPort(t)
 	config := fmt.Sprintf(`name "sim"
 set_working_mc 0x20
@@ -91,7 +63,7 @@ startlan 1
 endlan
 sol "tcp:%v" 115200
 user 2 true "root" %q admin 10 none md2 md5 straight
-`, port, m.listen(t), ipmiPassword)
+`, port, serialPort(t, m), ipmiPassword)
 	write(t, filepath.Join(dir, "lan.conf"), config)
 	write(t, filepath.Join(dir, "sim.emu"), "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n")
 	cmd := exec.Command("ipmi_sim", "-n", "-c", filepath.Join(dir, "lan.conf"), "-f", filepath.Join(dir, "sim.emu"), "-s", dir)
@@ -166,8 +138,8 @@ func TestSOL(t *testing.T) {
 	if heard := hear(t, c, "tail"); heard != want {
 		t.Errorf("heard %q", heard)
 	}
-	if m.heard() != want {
-		t.Errorf("the machine heard %q, want %q", m.heard(), want)
+	if m.Heard() != want {
+		t.Errorf("the machine heard %q, want %q", m.Heard(), want)
 	}
 	args := c.(*solConn).cmd.Args
 	if slices.ContainsFunc(args, func(s string) bool { return strings.Contains(s, ipmiPassword) }) || !slices.Contains(args, "-E") {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/console/consoletest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
@@ -91,11 +92,7 @@ func serial(t *testing.T, greeting string) string {
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				_, _ = io.WriteString(c, greeting)
-				_, _ = io.Copy(c, c)
-			}()
+			go func() { defer c.Close(); new(consoletest.Machine).Serve(c, greeting) }()
 		}
 	}()
 	return path

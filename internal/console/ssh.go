@@ -308,10 +308,9 @@ func (c *sshConn) Read(p []byte) (int, error) {
 	}
 	n, err := c.terminal.Read(p)
 	switch {
-	case err == nil:
-	case c.isClosed():
-		err = c.target.lost(os.ErrClosed)
-	case !errors.Is(err, io.EOF):
+	case c.isClosed(): // what the command line says to those who leave is not the machine's
+		return 0, c.target.lost(os.ErrClosed)
+	case err != nil && !errors.Is(err, io.EOF):
 		err = c.target.lost(err)
 	}
 	return n, err

@@ -15,46 +15,55 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/console/consoletest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
+// targetOf is a server's console.
+func targetOf(s *consoletest.BMC, way bmc.ConsoleWay) Target {
+	return Target{
+		Node: "n1", BMC: "https://127.0.0.1:8443", Credential: bmc.Credential{Username: consoletest.Username, Password: consoletest.Password},
+		Console: site.Console{Way: way, Port: s.Port, HostKey: site.HostKey{Fingerprint: ssh.FingerprintSHA256(s.Key)}},
+	}
+}
+
 // speak types what a terminal might swallow, and wants it at the machine as it is.
-func speak(t *testing.T, s *bmcServer, c Conn) {
+func speak(t *testing.T, s *consoletest.BMC, c Conn) {
 	t.Helper()
 	if heard := hear(t, c, "n1 login: "); strings.TrimSpace(strings.TrimSuffix(heard, "n1 login: ")) != "" {
 		t.Errorf("what the BMC said is taken for the machine's: %q", heard)
 	}
 	const typed = "root\r~.~\x00\x03\x04\x1c\xff tail"
 	say(t, c, typed)
-	if heard := hear(t, c, "tail"); heard != typed || s.heard() != typed {
-		t.Errorf("heard %q, the machine %q", heard, s.heard())
+	if heard := hear(t, c, "tail"); heard != typed || s.Heard() != typed {
+		t.Errorf("heard %q, the machine %q", heard, s.Heard())
 	}
 }
 
 func TestVSP(t *testing.T) {
 	for _, keyboard := range []bool{false, true} {
-		s := newBMC(t, iloShell)
-		s.keyboard = keyboard
-		c := open(t, s.target(bmc.ConsoleVSP))
+		s := consoletest.New(t, "127.0.0.1", consoletest.ILO)
+		s.AsksForPassword = keyboard
+		c := open(t, targetOf(s, bmc.ConsoleVSP))
 		speak(t, s, c)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		<-s.freed // by ESC ( or by the end of the session
-		if heard := s.heard(); strings.Contains(heard, "\x1b") {
+		<-s.Freed // by ESC ( or by the end of the session
+		if heard := s.Heard(); strings.Contains(heard, "\x1b") {
 			t.Errorf("what leaves the console went to the machine: %q", heard)
 		}
 	}
 }
 
 func TestVSPTaken(t *testing.T) {
-	s := newBMC(t, iloShell)
-	first := open(t, s.target(bmc.ConsoleVSP))
+	s := consoletest.New(t, "127.0.0.1", consoletest.ILO)
+	first := open(t, targetOf(s, bmc.ConsoleVSP))
 	hear(t, first, "login: ")
-	refusal(t, s.target(bmc.ConsoleVSP), bmc.KindBusy, "somebody else has it; the BMC says: Virtual Serial Port is currently in use by another session.", "livecd-sync console --take n1")
+	refusal(t, targetOf(s, bmc.ConsoleVSP), bmc.KindBusy, "somebody else has it; the BMC says: Virtual Serial Port is currently in use by another session.", "livecd-sync console --take n1")
 
 	var notes []string
-	target := s.target(bmc.ConsoleVSP)
+	target := targetOf(s, bmc.ConsoleVSP)
 	target.Take, target.Note = true, func(n string) { notes = append(notes, n) }
 	second := open(t, target)
 	speak(t, s, second)
@@ -70,10 +79,10 @@ func TestVSPTaken(t *testing.T) {
 
 // On iLO 7 nothing ends another's session.
 func TestVSPCannotBeTaken(t *testing.T) {
-	s := newBMC(t, func(_ *bmcServer, term *terminal) {
+	s := consoletest.New(t, "127.0.0.1", func(_ *consoletest.BMC, term *consoletest.Terminal) {
 		for {
-			term.say("</>hpiLO-> ")
-			line, err := term.readLine()
+			term.Say("</>hpiLO-> ")
+			line, err := term.ReadLine()
 			if err != nil {
 				return
 			}
@@ -81,33 +90,33 @@ func TestVSPCannotBeTaken(t *testing.T) {
 			if answer == "" {
 				answer = "unknown command"
 			}
-			term.say("%s\r\n\r\n", answer)
+			term.Say("%s\r\n\r\n", answer)
 		}
 	})
-	target := s.target(bmc.ConsoleVSP)
+	target := targetOf(s, bmc.ConsoleVSP)
 	target.Take = true
 	refusal(t, target, bmc.KindBusy, "somebody else has it; the BMC says: Virtual Serial Port is currently", "on the BMC")
 }
 
 func TestVSPRefused(t *testing.T) {
-	s := newBMC(t, func(_ *bmcServer, term *terminal) {
-		term.say("</>hpiLO-> ")
-		_, _ = term.readLine()
-		term.say("\x1b[31mThe virtual serial port\r\nis disabled.\x07\r\n\r\n</>hpiLO-> ")
-		_, _ = term.readLine()
+	s := consoletest.New(t, "127.0.0.1", func(_ *consoletest.BMC, term *consoletest.Terminal) {
+		term.Say("</>hpiLO-> ")
+		_, _ = term.ReadLine()
+		term.Say("\x1b[31mThe virtual serial port\r\nis disabled.\x07\r\n\r\n</>hpiLO-> ")
+		_, _ = term.ReadLine()
 	})
-	refusal(t, s.target(bmc.ConsoleVSP), bmc.KindUnsupported, `the BMC did not start it, and said "The virtual serial port is disabled."`, "console:")
+	refusal(t, targetOf(s, bmc.ConsoleVSP), bmc.KindUnsupported, `the BMC did not start it, and said "The virtual serial port is disabled."`, "console:")
 }
 
 func TestSMASH(t *testing.T) {
-	s := newBMC(t, smashShell)
-	c := open(t, s.target(bmc.ConsoleSMASH))
+	s := consoletest.New(t, "127.0.0.1", consoletest.SMASH)
+	c := open(t, targetOf(s, bmc.ConsoleSMASH))
 	speak(t, s, c)
-	refusal(t, s.target(bmc.ConsoleSMASH), bmc.KindBusy, "somebody else has it; the BMC says: The SOL session is already in use", "on the BMC")
+	refusal(t, targetOf(s, bmc.ConsoleSMASH), bmc.KindBusy, "somebody else has it; the BMC says: The SOL session is already in use", "on the BMC")
 	c.Close()
-	<-s.freed
+	<-s.Freed
 	// What the BMC says is typed there takes the place of what is usual.
-	target := s.target(bmc.ConsoleSMASH)
+	target := targetOf(s, bmc.ConsoleSMASH)
 	target.Says.SSH = bmc.ConsoleService{Enabled: true, Entry: "cd system1/sol1; start"}
 	hear(t, open(t, target), "login: ")
 	target.Says.SSH.Entry = "start /elsewhere"
@@ -115,13 +124,13 @@ func TestSMASH(t *testing.T) {
 }
 
 func TestSSHConsole(t *testing.T) {
-	s := newBMC(t, consoleShell)
-	c := open(t, s.target(bmc.ConsoleSSH))
-	hear(t, open(t, s.target(bmc.ConsoleSSH)), "login: ") // there may be more than one
+	s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
+	c := open(t, targetOf(s, bmc.ConsoleSSH))
+	hear(t, open(t, targetOf(s, bmc.ConsoleSSH)), "login: ") // there may be more than one
 	if err := c.(Breaker).Break(); err != nil {
 		t.Error(err)
 	}
-	<-s.breaks
+	<-s.Breaks
 	hear(t, c, "login: ")
 	say(t, c, "x\r~.")
 	if _, err := io.ReadAll(c); err != nil {
@@ -158,57 +167,57 @@ func TestWhichWay(t *testing.T) {
 }
 
 func TestHostKey(t *testing.T) {
-	s := newBMC(t, consoleShell)
+	s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
-	line := knownhosts.Line([]string{fmt.Sprintf("[127.0.0.1]:%d", s.port)}, s.key)
+	line := knownhosts.Line([]string{fmt.Sprintf("[127.0.0.1]:%d", s.Port)}, s.Key)
 	known := filepath.Join(dir, ".ssh", "known_hosts")
 	if err := os.Mkdir(filepath.Dir(known), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	with := func(key site.HostKey) Target {
-		target := s.target(bmc.ConsoleSSH)
+		target := targetOf(s, bmc.ConsoleSSH)
 		target.Console.HostKey = key
 		return target
 	}
 	refusal(t, with(site.HostKey{}), bmc.KindSSH, "read "+known+": no such file", "console.hostKey")
 	write(t, known, "")
-	refusal(t, with(site.HostKey{}), bmc.KindSSH, "the BMC shows the host key "+ssh.FingerprintSHA256(s.key)+", and "+known+" has none for it", "console.hostKey: {fingerprint:")
+	refusal(t, with(site.HostKey{}), bmc.KindSSH, "the BMC shows the host key "+ssh.FingerprintSHA256(s.Key)+", and "+known+" has none for it", "console.hostKey: {fingerprint:")
 	write(t, known, line+"\n")
 	hear(t, open(t, with(site.HostKey{})), "login: ")
 	hear(t, open(t, with(site.HostKey{KnownHosts: known})), "login: ")
 	hear(t, open(t, with(site.HostKey{Any: true})), "login: ")
 	other := "SHA256:" + strings.Repeat("A", 43)
-	refusal(t, with(site.HostKey{Fingerprint: other}), bmc.KindSSH, "the BMC's host key has changed: it shows "+ssh.FingerprintSHA256(s.key)+" where console.hostKey has "+other, "own web page")
+	refusal(t, with(site.HostKey{Fingerprint: other}), bmc.KindSSH, "the BMC's host key has changed: it shows "+ssh.FingerprintSHA256(s.Key)+" where console.hostKey has "+other, "own web page")
 }
 
 // What is broken is used only when the site file says so.
 func TestOldAlgorithms(t *testing.T) {
-	s := newOldBMC(t, iloShell)
-	keys := map[string]site.HostKey{"any": {Any: true}, "fingerprint": {Fingerprint: ssh.FingerprintSHA256(s.key)}}
+	s := consoletest.NewOld(t, "127.0.0.1", consoletest.ILO)
+	keys := map[string]site.HostKey{"any": {Any: true}, "fingerprint": {Fingerprint: ssh.FingerprintSHA256(s.Key)}}
 	known := filepath.Join(t.TempDir(), "known_hosts")
-	write(t, known, knownhosts.Line([]string{fmt.Sprintf("[127.0.0.1]:%d", s.port)}, s.key)+"\n")
+	write(t, known, knownhosts.Line([]string{fmt.Sprintf("[127.0.0.1]:%d", s.Port)}, s.Key)+"\n")
 	keys["known_hosts"] = site.HostKey{KnownHosts: known}
 	for name, key := range keys {
 		t.Run(name, func(t *testing.T) {
-			target := s.target(bmc.ConsoleVSP)
+			target := targetOf(s, bmc.ConsoleVSP)
 			target.Console.HostKey = key
 			refusal(t, target, bmc.KindSSH, "the BMC knows only algorithms that are not safe any more", "console.oldAlgorithms: true")
 			target.Console.OldAlgorithms = true
 			c := open(t, target)
 			hear(t, c, "login: ")
 			c.Close()
-			<-s.freed
+			<-s.Freed
 		})
 	}
 }
 
 func TestSSHRefused(t *testing.T) {
-	s := newBMC(t, consoleShell)
-	wrong := s.target(bmc.ConsoleSSH)
+	s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
+	wrong := targetOf(s, bmc.ConsoleSSH)
 	wrong.Credential.Password = "wrong-Passw0rd"
 	refusal(t, wrong, bmc.KindAuth, "the BMC let root in with none of: the password", "bmc.username and bmc.password")
-	nobody := s.target(bmc.ConsoleSSH)
+	nobody := targetOf(s, bmc.ConsoleSSH)
 	nobody.Credential = bmc.Credential{}
 	refusal(t, nobody, bmc.KindAuth, "no user name", "bmc.username")
 
@@ -216,7 +225,7 @@ func TestSSHRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	off := s.target(bmc.ConsoleSSH)
+	off := targetOf(s, bmc.ConsoleSSH)
 	off.Console.Port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	refusal(t, off, bmc.KindUnreachable, "connection refused", "whether the BMC has ssh switched on")
@@ -229,27 +238,27 @@ func TestSSHRefused(t *testing.T) {
 
 // A command line that says nothing is not waited for beyond the context.
 func TestSilentCommandLine(t *testing.T) {
-	s := newBMC(t, func(_ *bmcServer, term *terminal) {
-		term.say("please stand by")
-		_, _ = io.Copy(io.Discard, term.in)
+	s := consoletest.New(t, "127.0.0.1", func(_ *consoletest.BMC, term *consoletest.Terminal) {
+		term.Say("please stand by")
+		_, _ = io.Copy(io.Discard, term)
 	})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
-		<-s.started
+		<-s.Started
 		cancel(errors.New("enough"))
 	}()
-	_, err := Open(ctx, s.target(bmc.ConsoleVSP))
+	_, err := Open(ctx, targetOf(s, bmc.ConsoleVSP))
 	wantError(t, err, bmc.KindCancelled, "enough", "again")
 
-	s = newBMC(t, func(_ *bmcServer, term *terminal) { term.say("no shell for \x1b[1myou") })
-	refusal(t, s.target(bmc.ConsoleVSP), bmc.KindProtocol, `gave no prompt: it ended; it said "no shell for you"`, "by hand")
+	s = consoletest.New(t, "127.0.0.1", func(_ *consoletest.BMC, term *consoletest.Terminal) { term.Say("no shell for \x1b[1myou") })
+	refusal(t, targetOf(s, bmc.ConsoleVSP), bmc.KindProtocol, `gave no prompt: it ended; it said "no shell for you"`, "by hand")
 }
 
 // The BMC goes away while the console is open.
 func TestSSHLost(t *testing.T) {
-	s := newBMC(t, consoleShell)
-	relay, cut := relayTo(t, s.port)
-	target := s.target(bmc.ConsoleSSH)
+	s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
+	relay, cut := relayTo(t, s.Port)
+	target := targetOf(s, bmc.ConsoleSSH)
 	target.Console.Port = relay
 	c := open(t, target)
 	hear(t, c, "login: ")
