@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(streamsEnv, filepath.Join(e.WorkDir, ".streams"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Values[worldKey] = &scriptWorld{dir: e.WorkDir}
+			e.Values[testingKey] = e.T()
 			e.Defer(func() { e.Values[worldKey].(*scriptWorld).end(e.T().(testing.TB)) })
 			return nil
 		},
@@ -62,7 +63,8 @@ func TestScripts(t *testing.T) {
 			"sim": cmdSim, "behave": cmdBehave, "fault": cmdFault, "power": cmdPower, "mount": cmdMount,
 			"disk-boot": cmdDiskBoot, "up": cmdUp, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
 			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
-			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt, "tiny": cmdTiny,
+			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
+			"serial": cmdSerial, "bmc-ssh": cmdBMCSSH, "interact": cmdInteract, "tiny": cmdTiny,
 		},
 	})
 }
@@ -79,9 +81,15 @@ func condition(name string) (bool, error) {
 	return err == nil, nil
 }
 
-type worldKeyType struct{}
+type (
+	worldKeyType   struct{}
+	testingKeyType struct{}
+)
 
-var worldKey worldKeyType
+var (
+	worldKey   worldKeyType
+	testingKey testingKeyType
+)
 
 // A scriptWorld is what a script talks to.
 type scriptWorld struct {

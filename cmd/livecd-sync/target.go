@@ -71,7 +71,10 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 	if err != nil {
 		return nil, err
 	}
-	t := &target{app: a, accept: map[string]bool{}, log: a.logger()}
+	t, err := a.newTarget(only(s, names))
+	if err != nil {
+		return nil, err
+	}
 	if len(accept) > 0 {
 		given, err := u.Select(accept, nil)
 		if err != nil {
@@ -81,14 +84,20 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 			t.accept[n] = true
 		}
 	}
-	t.site = only(s, names)
+	return t, errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores())
+}
+
+// newTarget prepares to reach a site's nodes. It fetches nothing.
+func (a *app) newTarget(s *site.Site) (*target, error) {
+	t := &target{app: a, site: s, accept: map[string]bool{}, log: a.logger()}
+	var err error
 	if t.profiles, err = siteload.Profiles(); err != nil {
 		return nil, err
 	}
 	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange, Cache: a.cacheDir("topology")}
-	t.nodes = a.newNodes(t.site)
+	t.nodes = a.newNodes(s)
 	t.secrets = t.nodes.secrets
-	return t, errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores())
+	return t, nil
 }
 
 // cacheDir is where the user's caches are, by the XDG base directory
