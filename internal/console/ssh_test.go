@@ -180,7 +180,7 @@ func TestHostKey(t *testing.T) {
 		target.Console.HostKey = key
 		return target
 	}
-	refusal(t, with(site.HostKey{}), bmc.KindSSH, "read "+known+": no such file", "console.hostKey")
+	refusal(t, with(site.HostKey{}), bmc.KindSSH, "read "+known+": no such file", "compare it with the key")
 	write(t, known, "")
 	refusal(t, with(site.HostKey{}), bmc.KindSSH, "the BMC shows the host key "+ssh.FingerprintSHA256(s.Key)+", and "+known+" has none for it", "console.hostKey: {fingerprint:")
 	write(t, known, line+"\n")

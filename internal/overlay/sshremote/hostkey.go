@@ -73,6 +73,9 @@ func (c Config) checkKnownHosts() (*hostKeyCheck, error) {
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			e.Err = p.Err
 		}
+		if errors.Is(err, fs.ErrNotExist) {
+			e.Hint = cmp.Or(c.Hints.NewKey, e.Hint)
+		}
 		return nil, e
 	}
 	check := &hostKeyCheck{peer: c.peer(), hint: c.Hints.NewKey, source: c.HostKey.KnownHosts}
