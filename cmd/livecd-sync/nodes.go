@@ -235,6 +235,10 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" || req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
 			return err
 		}
+		if isClosed(req.Stop) {
+			rep.Notes = append(rep.Notes, "stopped: what the backup left out was not put back; run the same command again")
+			return nil
+		}
 		err = c.repopulate(ctx, n, remote, &rep)
 		if n.Overlay.Restart {
 			overlay.RestartServices(ctx, remote, &rep)

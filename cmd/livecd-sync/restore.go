@@ -41,7 +41,9 @@ The node needs systemd 254 or newer and room for both; that is looked at first.
 
 A backup of another image than the one that runs is refused, unless
 --onto-other-image says otherwise or a plan that was cut off still owes it.
-A restore that was cut off is finished by running it again.
+A restore that was cut off is finished by running it again. The first Ctrl-C
+stops between two files, and what was not begun is not begun; the node is marked
+as holding part of a backup. The second ends at once.
 
 ` + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -86,6 +88,7 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 			return err
 		}
 	}
+	req.Stop = a.stop
 	over := a.sayWhenStopped()
 	defer over()
 	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {

@@ -15,6 +15,7 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 		return c
 	}
 	r.noteCutOff()
+	r.begun = true
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -36,6 +37,7 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 	if err := r.mark(ctx); err != nil {
 		return err
 	}
+	r.stop = nil // it is complete
 	r.findHolders(ctx)
 	return r.complete()
 }

@@ -46,6 +46,7 @@ func (r *restoration) offline(ctx context.Context, dir string) error {
 	if target.kind == "cut-off" {
 		r.note("a restore into %s had been cut off; what it left was removed", Printable(dir))
 	}
+	r.begun = true
 	if err := r.inDir(ctx, offlineBeginScript, part, r.manifest.ID); err != nil {
 		return err
 	}

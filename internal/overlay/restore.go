@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/site"
@@ -34,6 +35,9 @@ type RestoreRequest struct {
 	// Progress is told how many bytes of the tar archive have been sent so far;
 	// nil: nobody is. It is called from another goroutine, one call at a time.
 	Progress func(rawBytes int64)
+	// Stop has the restore end between two files when it is closed, with an error
+	// of KindCancelled that says where the node stands; nil: it goes on to its end.
+	Stop <-chan struct{}
 }
 
 // A Method is a way to restore.
@@ -96,9 +100,9 @@ const restoreOp = "restore the overlay"
 // what is missing; running Restore again is safe. An extended attribute that a
 // directory of the image has and the backup does not is kept.
 func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest) (RestoreReport, error) {
-	r := &restoration{remote: remote, progress: req.Progress, verify: req.Verify}
+	r := &restoration{remote: remote, progress: req.Progress, verify: req.Verify, stop: req.Stop}
 	if err := r.open(ctx, store, req); err != nil {
-		return RestoreReport{}, err
+		return RestoreReport{}, r.orStopped(err, req)
 	}
 	if err := r.manifest.Reliable(); err != nil {
 		return RestoreReport{}, err
@@ -128,7 +132,7 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	default:
 		err = r.throughMerged(ctx)
 	}
-	return r.report, err
+	return r.report, r.orStopped(err, req)
 }
 
 // open reads what is to be restored from beginning to end, which tells whether
@@ -148,6 +152,7 @@ func (r *restoration) open(ctx context.Context, store Store, req RestoreRequest)
 		r.manifest = m
 		r.read = func(ctx context.Context, visit visitor) error { return readBackup(ctx, store, m, visit) }
 	}
+	r.read = r.stopping(r.read)
 	r.report.ID = r.manifest.ID
 	seen := newCensus()
 	err := r.read(ctx, func(a *archive, m member) error { return seen.add(a, m) })
@@ -190,6 +195,10 @@ type restoration struct {
 	running   Running
 	progress  func(int64)
 	verify    bool
+
+	stop    <-chan struct{}
+	stopped atomic.Bool // a pass has ended because of stop
+	begun   bool        // the running overlay was changed, or was about to be
 
 	// within runs a command where the restore goes; unmounted: that is an upper
 	// dir without its overlay, which shows whiteouts and marks as they are.
@@ -350,12 +359,17 @@ func (r *restoration) extract(ctx context.Context, script string, take func(memb
 			}
 			return nil
 		})
-		if err != nil {
+		// A restore that is stopped ends the archive here, so that tar leaves no
+		// half of a file.
+		if err != nil && !errors.Is(err, errStopped) {
 			return err
 		}
 		_, err = w.Write(zeroRecord[:])
 		return err
 	})
+	if err == nil && r.stopped.Load() {
+		return errStopped
+	}
 	r.report.Warnings = append(r.report.Warnings, said.warnings()...)
 	if exit, ok := errors.AsType[*ExitError](err); ok && (exit.Status == 1 || exit.Status == 2) {
 		r.extracted = &bmc.Error{

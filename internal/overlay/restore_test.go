@@ -146,6 +146,58 @@ func (b *before) Run(ctx context.Context, c overlay.Command) error {
 	return b.Conn.Run(ctx, c)
 }
 
+// TestStopped stops a restore at each of its passes: the node says that it has part
+// of a backup, no file of it is half, and the next restore finishes it.
+func TestStopped(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.change()
+	n.run("for i in 1 2 3 4 5 6 7 8; do head -c 2000000 /dev/urandom >/lab/random-$i; done")
+	manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+	must(t, err)
+	view := withoutBlocks(n.view())
+	n = m.boot(t, "")
+	early := make(chan struct{})
+	close(early)
+	_, err = overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID, Stop: early})
+	if bmc.KindOf(err) != bmc.KindCancelled || !strings.Contains(err.Error(), "before anything was changed") {
+		t.Errorf("stopped before it began: %v", err)
+	}
+	stop := func(remote overlay.Remote, req overlay.RestoreRequest) {
+		t.Helper()
+		_, err := overlay.Restore(t.Context(), remote, s, req)
+		if bmc.KindOf(err) != bmc.KindCancelled || !strings.Contains(fmt.Sprint(err), "part of backup "+manifest.ID) {
+			t.Errorf("stopped: %v", err)
+		}
+		running, err := overlay.Probe(t.Context(), n.conn)
+		must(t, err)
+		if running.Restoring.ID != manifest.ID || running.Whole() == nil {
+			t.Errorf("the node does not say that it holds part of a backup: %+v", running)
+		}
+	}
+	middle := make(chan struct{})
+	req := overlay.RestoreRequest{Node: "n1", ID: manifest.ID, Stop: middle}
+	req.Progress = func(sent int64) {
+		if sent > 5_000_000 && sent < 8_000_000 {
+			close(middle)
+		}
+	}
+	stop(n.conn, req)
+	if sizes := n.run("stat -c %s /lab/random-*"); strings.Trim(sizes, "20\n") != "" || sizes == "" {
+		t.Errorf("a file is half: %s", sizes)
+	}
+	for _, script := range []string{"# clear", "# list", "# xattrs"} {
+		here := make(chan struct{})
+		stop(&before{Conn: n.conn, script: script, do: func() { close(here) }}, overlay.RestoreRequest{Node: "n1", ID: manifest.ID, Stop: here})
+	}
+	report, err := overlay.Restore(t.Context(), n.conn, s, overlay.RestoreRequest{Node: "n1", ID: manifest.ID, Stop: make(chan struct{})})
+	must(t, err)
+	if list := differences(view, withoutBlocks(n.view())); len(list) > 0 || !strings.Contains(fmt.Sprint(report.Notes), "had been cut off") {
+		t.Errorf("%q, %d differences:\n%s", report.Notes, len(list), strings.Join(list, "\n"))
+	}
+}
+
 // TestKilledInRestore kills what works on the node, on both kinds of upper dir,
 // in the middle of a restore: it is an error, the node says that it is half of a
 // backup, and restoring again leaves no difference.
