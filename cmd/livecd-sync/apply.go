@@ -45,6 +45,7 @@ second one ends at once.
 	}
 	c.Flags().BoolVarP(&fl.yes, "yes", "y", false, "do not ask")
 	c.Flags().Var(&rangeList{&fl.accept}, "accept-data-loss", acceptUsage)
+	a.recordFlags(c)
 	c.Flags().StringVar(&fl.batch, "batch", "", "how many nodes may be down at once: N or N%")
 	c.Flags().IntVar(&fl.maxFail, "max-fail", 0, "start no further node once so many have failed (0: never)")
 	return c

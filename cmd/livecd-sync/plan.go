@@ -27,6 +27,7 @@ site file says. It changes nothing. With -o json it prints a document that
 	}
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "end with 2 when changes are pending and no node failed")
 	c.Flags().Var(&rangeList{&accept}, "accept-data-loss", acceptUsage)
+	a.recordFlags(c)
 	return c
 }
 
@@ -62,13 +63,15 @@ func (a *app) showPlan(p plan.Plan) error {
 }
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "status",
 		Short: "One line a node: what the BMC and the node say now",
 		Long:  "status reads the BMCs and nodes and shows one line for each. It changes nothing.\n\n" + exitHelp,
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
 	}
+	a.recordFlags(c)
+	return c
 }
 
 func (a *app) status(ctx context.Context) error {

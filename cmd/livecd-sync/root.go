@@ -63,6 +63,8 @@ type app struct {
 	quiet     bool
 	timeout   time.Duration
 	logFormat string
+	record    string // the directory to record into, or ""
+	redact    bool
 
 	atEnd []func() // called when the command has returned
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
+	"github.com/livecd-sync/livecd-sync/internal/bmc/recording"
 	"github.com/livecd-sync/livecd-sync/internal/sim"
 )
 
@@ -19,6 +20,7 @@ type simOptions struct {
 	ilo, gigabyte int
 	reported      bool
 	behave        []string
+	replay        string
 
 	qemu   bool
 	images []string // NAME=ISO
@@ -49,9 +51,16 @@ first and boot the images named with --image when their BMCs say so:
 
   livecd-sync sim --qemu --image pit=pit.iso --disk disk.img
 
+With --replay the BMCs answer from recordings, which plan, apply, status and
+doctor make with --record, or from trees of published mockups. There are no nodes
+behind them.
+
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.replay != "" {
+				return a.replay(c, o)
+			}
 			counted := c.Flags().Changed("ilo") || c.Flags().Changed("gigabyte")
 			if o.qemu && !counted {
 				o.ilo, o.gigabyte = 1, 0
@@ -68,6 +77,7 @@ first and boot the images named with --image when their BMCs say so:
 	c.Flags().IntVar(&o.gigabyte, "gigabyte", 2, "how many Gigabyte (AMI MegaRAC) (with --qemu none, unless given)")
 	c.Flags().BoolVar(&o.reported, "reported", false, "let every BMC behave as its family is reported to in the field")
 	c.Flags().StringArrayVar(&o.behave, "behave", nil, `how one BMC behaves: NODE={"Busy": true}; the fields are those of bmcsim.Behaviour`)
+	c.Flags().StringVar(&o.replay, "replay", "", "answer from the recordings in this directory, and from nothing else")
 	c.Flags().BoolVar(&o.qemu, "qemu", false, "run the nodes in QEMU, without KVM")
 	c.Flags().StringArrayVar(&o.images, "image", nil, "with --qemu, an image that the site has: NAME=ISO; the first is wanted on all nodes")
 	c.Flags().StringVar(&o.disk, "disk", "", "with --qemu, the image that the nodes' disks begin as (raw); without, they are empty")
@@ -184,4 +194,29 @@ func (a *app) sim(ctx context.Context, cfg sim.Config) error {
 	case <-ctx.Done():
 	}
 	return s.Close()
+}
+
+// replay runs a site of recorded BMCs until it is interrupted.
+func (a *app) replay(c *cobra.Command, o simOptions) error {
+	for _, other := range []string{"ilo", "gigabyte", "reported", "behave", "qemu", "image", "disk", "memory"} {
+		if c.Flags().Changed(other) {
+			return fmt.Errorf("--%s is of a simulated site, and --replay has recorded BMCs only; leave one out", other)
+		}
+	}
+	all, err := recording.Load(o.replay)
+	if err != nil {
+		return fmt.Errorf("--replay: %w", err)
+	}
+	r, err := sim.StartReplay(c.Context(), o.dir, all)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "replaying %s, on loopback only\n\nin another terminal:\n  livecd-sync plan   -f %[2]s\n  livecd-sync doctor -f %[2]s\n\nCtrl-C ends it\n",
+		count(r.Count(), "BMC"), r.SiteFile())
+	select {
+	case <-a.stop:
+		a.stopped = false // being interrupted is how it ends
+	case <-c.Context().Done():
+	}
+	return r.Close()
 }

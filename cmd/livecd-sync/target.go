@@ -12,6 +12,7 @@ import (
 
 	"github.com/livecd-sync/livecd-sync/internal/apply"
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/bmc/recording"
 	"github.com/livecd-sync/livecd-sync/internal/bmc/redfish"
 	"github.com/livecd-sync/livecd-sync/internal/media"
 	"github.com/livecd-sync/livecd-sync/internal/observe"
@@ -37,6 +38,7 @@ type target struct {
 	dialer   redfish.Dialer
 
 	certificates certificates
+	recorder     *recording.Recorder // nil: nothing is recorded
 }
 
 // open loads the site file, selects the nodes and fetches their secrets, so that
@@ -84,7 +86,11 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 			t.accept[n] = true
 		}
 	}
-	return t, errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores())
+	if err := errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores()); err != nil {
+		return t, err
+	}
+	t.recorder, err = a.recorder(t.site)
+	return t, err
 }
 
 // newTarget prepares to reach a site's nodes. It fetches nothing.
@@ -95,6 +101,9 @@ func (a *app) newTarget(s *site.Site) (*target, error) {
 		return nil, err
 	}
 	t.dialer = redfish.Dialer{Profiles: t.profiles, Clock: a.clock, Log: t.logExchange, Cache: a.cacheDir("topology")}
+	if a.record != "" {
+		t.dialer.Cache = "" // what is not asked cannot be recorded
+	}
 	t.nodes = a.newNodes(s)
 	t.secrets = t.nodes.secrets
 	return t, nil
@@ -273,11 +282,15 @@ func (t *target) config(ctx context.Context, n site.Node) (redfish.Config, error
 	if err != nil {
 		return redfish.Config{}, err
 	}
-	return redfish.Config{
+	conf := redfish.Config{
 		NoKeepAlive: n.BMC.NoKeepAlive,
 		Node:        n.Name, URL: n.BMC.URL, System: n.BMC.System, Auth: n.BMC.Auth, TLS: tls, ProfileName: n.BMC.Profile,
 		Credential: bmc.Credential{Username: n.BMC.Username, Password: password},
-	}, nil
+	}
+	if t.recorder != nil {
+		conf.Tap = t.recorder.Tap(n.BMC.URL, n.BMC.Username, password.Reveal())
+	}
+	return conf, nil
 }
 
 func (t *target) logExchange(x redfish.Exchange) {
