@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -23,7 +24,8 @@ func (a *app) backupCommand() *cobra.Command {
 		Short: "Back overlays up now",
 		Long: `backup streams the overlay of each running node into its store. Nothing is
 written on the node. What was stored is read back and compared before it counts
-as a backup. Without NODES it takes every node of the site that has a store.
+as a backup. Without NODES it takes every node of the site that has a store, and
+skips those that have no overlay now, since they are off or run from their disks.
 
 ` + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error { return a.backup(c.Context(), args) },
@@ -36,6 +38,8 @@ type nodeOutcome struct {
 	Backup string        `json:"backup,omitempty"`
 	Detail string        `json:"detail,omitempty"`
 	Error  *report.Error `json:"error,omitempty"`
+	// Skipped says why there was nothing to do for it.
+	Skipped string `json:"skipped,omitempty"`
 
 	Restart     []overlay.Holder `json:"restart,omitempty"`
 	Notes       []string         `json:"notes,omitempty"`
@@ -55,19 +59,45 @@ func (a *app) backup(ctx context.Context, args []string) error {
 		return err
 	}
 	named := len(a.nodes) > 0
-	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		out := nodeOutcome{Name: n.Name}
 		if !n.OverlayManaged() {
 			out.Error = unmanaged()
 			return out, named
 		}
-		m, err := t.nodes.backup(ctx, n, plan.Manual, nil)
+		tell := a.tell(n)
+		tell("reading the overlay")
+		m, err := t.nodes.backup(ctx, n, plan.Manual, tell)
+		if err != nil && !named {
+			if out.Skipped = t.nothingToBackUp(ctx, n, err); out.Skipped != "" {
+				return out, true
+			}
+		}
 		out.Backup, out.Error = m.ID, errorOf(err)
 		if out.Backup != "" {
 			out.Detail, out.Warnings = describeBackup(m), m.Warnings
 		}
 		return out, true
 	})
+}
+
+// nothingToBackUp says why a node, of which a backup failed, has no overlay now;
+// "" when it may have one. That a node is off is its BMC's word: one that is
+// merely silent may have much to lose.
+func (t *target) nothingToBackUp(ctx context.Context, n site.Node, failed error) string {
+	if errors.Is(failed, overlay.ErrNoOverlay) {
+		return "its root is no overlay; it runs from its disk"
+	}
+	switch bmc.KindOf(failed) {
+	case bmc.KindUnreachable, bmc.KindTimeout, bmc.KindSSH:
+	default:
+		return ""
+	}
+	state, err := t.observeBMC(ctx, n)
+	if err != nil || state.Power != bmc.PowerOff {
+		return ""
+	}
+	return "it is powered off"
 }
 
 // describeBackup tells in one line what a backup is.
@@ -123,14 +153,25 @@ func errorOf(err error) *report.Error {
 	return &report.Error{Kind: bmc.KindOf(err), Message: err.Error(), Hint: bmc.HintOf(err)}
 }
 
-// each runs f for every selected node, -j at a time, and shows what came of it.
-// A node for which f returns false is left out.
-func (a *app) each(ctx context.Context, t *target, f func(context.Context, site.Node) (nodeOutcome, bool)) error {
+// each runs f for every selected node, -j at a time, and shows what came of it, as
+// it comes or in the order of the nodes. A node for which f returns false is left
+// out.
+func (a *app) each(ctx context.Context, t *target, inOrder bool, f func(context.Context, site.Node) (nodeOutcome, bool)) error {
 	var g errgroup.Group
 	g.SetLimit(a.jobs)
 	var mu sync.Mutex
 	all := make([]nodeOutcome, len(t.site.Nodes))
-	counted := make([]bool, len(t.site.Nodes))
+	counted, ended := make([]bool, len(all)), make([]bool, len(all))
+	next := 0
+	show := func(i int) { // with what has waited for it, where the order counts
+		if !inOrder {
+			a.showOne(all[i], counted[i])
+			return
+		}
+		for ; next < len(all) && ended[next]; next++ {
+			a.showOne(all[next], counted[next])
+		}
+	}
 	for i, n := range t.site.Nodes {
 		g.Go(func() error {
 			select {
@@ -139,17 +180,30 @@ func (a *app) each(ctx context.Context, t *target, f func(context.Context, site.
 			default:
 				all[i], counted[i] = f(ctx, n)
 			}
-			if counted[i] && !a.json() {
-				mu.Lock()
-				defer mu.Unlock()
-				a.showOutcome(all[i])
-				a.showDetails(all[i])
-			}
+			a.transfers().End(n.Name)
+			mu.Lock()
+			defer mu.Unlock()
+			ended[i] = true
+			show(i)
 			return nil
 		})
 	}
 	_ = g.Wait() // the funcs return nil: a failed node is an outcome
 	return a.concludeEach(all, counted)
+}
+
+// tell returns what tells how far a node is.
+func (a *app) tell(n site.Node) func(string) {
+	return func(howFar string) { a.transfers().Tell(n.Name, howFar) }
+}
+
+func (a *app) showOne(o nodeOutcome, counted bool) {
+	if counted && !a.json() {
+		a.transfers().Around(func() {
+			a.showOutcome(o)
+			a.showDetails(o)
+		})
+	}
 }
 
 func (a *app) concludeEach(all []nodeOutcome, counted []bool) error {
@@ -177,6 +231,10 @@ func (a *app) concludeEach(all []nodeOutcome, counted []bool) error {
 }
 
 func (a *app) showOutcome(o nodeOutcome) {
+	if o.Skipped != "" {
+		fmt.Fprintln(a.out, printable(fmt.Sprintf("%s  skipped: %s", o.Name, o.Skipped)))
+		return
+	}
 	if o.Error == nil {
 		fmt.Fprintln(a.out, printable(fmt.Sprintf("%s  %s  %s", o.Name, o.Backup, o.Detail)))
 		return

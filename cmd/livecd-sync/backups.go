@@ -259,13 +259,13 @@ func (a *app) verify(ctx context.Context, args []string, id string, deep bool) e
 	if err != nil {
 		return err
 	}
-	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+	return a.each(ctx, t, true, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		out := nodeOutcome{Name: n.Name}
 		if !hasStore(n) {
 			return out, false
 		}
 		var err error
-		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id, deep)
+		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id, deep, a.tell(n))
 		out.Error = errorOf(err)
 		return out, true
 	})
@@ -273,7 +273,7 @@ func (a *app) verify(ctx context.Context, args []string, id string, deep bool) e
 
 // verify verifies the node's backups, or the one that id names. which is the last
 // that something is wrong with.
-func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (which, detail string, err error) {
+func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool, tell func(string)) (which, detail string, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return "", "", err
@@ -282,7 +282,7 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 	if err != nil {
 		return "", "", err
 	}
-	v := verifying{nodes: c, node: n, note: stillThere(i)}
+	v := verifying{nodes: c, node: n, note: stillThere(i), tell: tell}
 	for at, m := range i.Backups {
 		if id == "" || id == m.ID || id == site.RestoreLatest && at == 0 {
 			v.one(ctx, st, m, deep)
@@ -313,6 +313,7 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool) (
 type verifying struct {
 	nodes       *nodes
 	node        site.Node
+	tell        func(string)
 	note        map[string]overlay.Verified
 	whole       int
 	bytes       int64
@@ -323,7 +324,8 @@ type verifying struct {
 }
 
 func (v *verifying) one(ctx context.Context, st overlay.Store, m overlay.Manifest, deep bool) {
-	err := verifyOne(ctx, st, v.node.Name, m.ID, deep)
+	v.tell("reading " + m.ID + ", " + size(m.StoredBytes))
+	err := verifyOne(ctx, st, v.node.Name, m.ID, deep, transfer(v.tell, "of "+m.ID+" restored here"))
 	now := v.nodes.clock.Now().UTC()
 	switch {
 	case err != nil:
@@ -373,7 +375,7 @@ func stillThere(i overlay.Inventory) map[string]overlay.Verified {
 	return note
 }
 
-func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool) error {
+func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool, progress func(int64)) error {
 	if !deep {
 		_, err := overlay.Verify(ctx, st, node, id)
 		return err
@@ -388,7 +390,7 @@ func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool
 	if err != nil {
 		return err
 	}
-	_, err = overlay.VerifyDeep(ctx, localremote.Remote{}, st, node, id, dir)
+	_, err = overlay.VerifyDeep(ctx, localremote.Remote{}, st, node, id, dir, progress)
 	return errors.Join(err, os.RemoveAll(dir))
 }
 

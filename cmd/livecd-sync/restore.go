@@ -91,8 +91,8 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	req.Stop = a.stop
 	over := a.sayWhenStopped()
 	defer over()
-	return a.each(ctx, t, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
-		return t.nodes.restoreOne(ctx, n, req), true
+	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		return t.nodes.restoreOne(ctx, n, req, a.tell(n)), true
 	})
 }
 
@@ -141,13 +141,14 @@ func question(req overlay.RestoreRequest, nodes int) string {
 	return fmt.Sprintf("Restore %s onto %s, over what is there now?", what, count(nodes, "node"))
 }
 
-func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.RestoreRequest) nodeOutcome {
+func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.RestoreRequest, tell func(string)) nodeOutcome {
+	tell("checking what is to be restored")
 	out := nodeOutcome{Name: n.Name}
 	if !n.OverlayManaged() {
 		out.Error = unmanaged()
 		return out
 	}
-	rep, err := c.restoreFrom(ctx, n, req)
+	rep, err := c.restoreFrom(ctx, n, req, tell)
 	out.Backup, out.Error = rep.ID, errorOf(err)
 	if err == nil {
 		out.Detail = countRestored(rep)
@@ -160,13 +161,13 @@ func (c *nodes) restoreOne(ctx context.Context, n site.Node, req overlay.Restore
 
 // restoreFrom restores a backup by ID, or the latest, and then removes the note
 // of a run that still had that to do.
-func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.RestoreRequest) (rep overlay.RestoreReport, err error) {
+func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.RestoreRequest, tell func(string)) (rep overlay.RestoreReport, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return rep, err
 	}
 	if req.Archive != "" {
-		return c.restore(ctx, n, req, nil)
+		return c.restore(ctx, n, req, tell)
 	}
 	var notes []string
 	if req.ID, notes, err = latestIfAsked(ctx, st, n.Name, req.ID); err != nil {
@@ -180,7 +181,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 	// The run that was cut off had planned to restore it onto the image that it
 	// was about to boot.
 	req.OntoOtherImage = req.OntoOtherImage || (owed && note.Restore == req.ID)
-	if rep, err = c.restore(ctx, n, req, nil); err != nil {
+	if rep, err = c.restore(ctx, n, req, tell); err != nil {
 		rep.ID = req.ID
 		return rep, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -68,6 +69,9 @@ type app struct {
 
 	atEnd []func() // called when the command has returned
 
+	makeTransfers sync.Once
+	transfersOnly *report.Transfers // see transfers
+
 	stop    chan struct{} // closed at the first signal
 	stopped bool          // read after the command has returned
 }
@@ -118,7 +122,9 @@ func (a *app) sayWhenStopped() func() {
 		defer close(ended)
 		select {
 		case <-a.stop:
-			fmt.Fprintln(a.err, "stopping: no further step is started, running ones come to a safe point; once more ends at once")
+			a.transfers().Around(func() {
+				fmt.Fprintln(a.err, "stopping: no further step is started, running ones come to a safe point; once more ends at once")
+			})
 		case <-over:
 		}
 	}()
@@ -289,6 +295,20 @@ func (a *app) textOptions() report.Options {
 	return report.Options{
 		Color: tty && a.getenv("NO_COLOR") == "", Width: width, Verbose: a.verbose, FoldNames: noderange.Fold,
 	}
+}
+
+// transfers tells how far backups and restores are; nil with -q.
+func (a *app) transfers() *report.Transfers {
+	a.makeTransfers.Do(func() {
+		if a.quiet {
+			return
+		}
+		width, tty := terminal(a.err)
+		a.transfersOnly = report.NewTransfers(a.err, report.TransfersOptions{
+			Live: tty, Width: width, JSON: a.logFormat == "json", Verbose: a.verbose, Now: a.clock.Now,
+		})
+	})
+	return a.transfersOnly
 }
 
 func (a *app) logger() zerolog.Logger {

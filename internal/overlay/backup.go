@@ -86,12 +86,16 @@ func Backup(ctx context.Context, remote Remote, store Store, req BackupRequest) 
 	return m, m.Reliable()
 }
 
+// ErrNoOverlay is wrapped by the error of Backup for a node that has nothing to
+// back up, one that runs from its disk.
+var ErrNoOverlay = errors.New("the node's root is not an overlay")
+
 func (req *BackupRequest) check() error {
 	r := req.Running
 	e := &bmc.Error{Op: backupOp, Kind: bmc.KindOverlay}
 	switch {
 	case r.UpperDir == "" && req.Path == "":
-		e.Err = errors.New("the node's root is not an overlay")
+		e.Err = ErrNoOverlay
 		e.Hint = "see what the node runs: livecd-sync status; or set overlay.path"
 	case !r.Root:
 		e.Err, e.Hint = errors.New("the ssh user is not root"), "set ssh.user: root"

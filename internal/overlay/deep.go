@@ -17,12 +17,13 @@ var scratchScript string
 // machine, as root; dir is an empty directory of it, an absolute path without
 // colons and commas, on a file system that an upper dir may lie on and that has
 // room for the overlay. What is left in it is for the caller to remove.
-func VerifyDeep(ctx context.Context, here Remote, store Store, node, id, dir string) (Manifest, error) {
+// progress is as of a RestoreRequest.
+func VerifyDeep(ctx context.Context, here Remote, store Store, node, id, dir string, progress func(rawBytes int64)) (Manifest, error) {
 	m, err := Verify(ctx, store, node, id)
 	if err != nil {
 		return m, err
 	}
-	r := &restoration{remote: here, verify: true}
+	r := &restoration{remote: here, verify: true, progress: progress}
 	if err := r.open(ctx, store, RestoreRequest{Node: node, ID: id}); err != nil {
 		return m, err
 	}

@@ -35,10 +35,11 @@ func TestVerifyDeep(t *testing.T) {
 	made, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeReset))
 	must(t, err)
 	dir := scratchDir(t)
-	got, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir)
+	var sent int64
+	got, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir, func(n int64) { sent = n })
 	must(t, err)
-	if got.ID != made.ID {
-		t.Errorf("verified %+v", got)
+	if got.ID != made.ID || sent == 0 {
+		t.Errorf("verified %+v, %d bytes restored", got, sent)
 	}
 	for _, name := range []string{"rw/lab/capable", "rw/lab/opaque/new"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
@@ -51,7 +52,7 @@ func TestVerifyDeep(t *testing.T) {
 		t.Error("the scratch overlay is still mounted")
 	}
 	// A directory that is not empty is not written into.
-	if _, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir); err == nil {
+	if _, err := overlay.VerifyDeep(t.Context(), localremote.Remote{}, s, "n1", made.ID, dir, nil); err == nil {
 		t.Error("it was restored over what was there")
 	}
 }

@@ -34,12 +34,16 @@ func (r *restoration) orStopped(err error, req RestoreRequest) error {
 		Op: restoreOp, Kind: bmc.KindCancelled,
 		Err: errors.New("stopped before anything was changed on the node"), Hint: "run the same command again",
 	}
+	of := "backup " + r.manifest.ID
+	if r.foreign != nil {
+		of = "the archive"
+	}
 	switch {
 	case req.Method == MethodOffline && r.begun:
 		e.Err = errors.New("stopped: " + Printable(req.Dir) + " was not made; what is there of it is marked as cut off")
 		e.Hint = "run the same command again: it begins anew"
 	case r.begun:
-		e.Err = errors.New("stopped: the node holds part of backup " + r.manifest.ID + " only, and is marked so: no backup of it is taken for whole until a restore has been completed")
+		e.Err = errors.New("stopped: the node holds part of " + of + " only, and is marked so: no backup of it is taken for whole until a restore has been completed")
 		e.Hint = "finish it: run the same command again"
 	}
 	return e
