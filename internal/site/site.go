@@ -100,6 +100,8 @@ type Node struct {
 	Groups []string
 	BMC    BMC
 	SSH    *SSH
+	// Login is the first login of what it boots; nil: none is done.
+	Login *Login
 	// Console is what the site file says of the serial console; its zero value
 	// leaves it to the BMC's family.
 	Console Console
@@ -185,8 +187,18 @@ type Console struct {
 // the console is.
 func (c Console) IsZero() bool { return c.Socket == "" && len(c.Command) == 0 && c.Way == "" }
 
+// A Login says how the first login of a live image is done.
+type Login struct {
+	Password      SecretRef // that root shall have
+	Initial       SecretRef // that the image comes with; zero: an empty one
+	AuthorizedKey string    // absolute path of a public key, or ""
+	Commands      []string
+	Within        time.Duration // 10m by default
+}
+
 // HostKey says which host key a node must show. Exactly one field is set.
 type HostKey struct {
+	Console     bool   // the one that was read over the serial console
 	KnownHosts  string // absolute path of a known_hosts file
 	Fingerprint string // "SHA256:…" as ssh-keygen prints it
 	Any         bool

@@ -41,6 +41,9 @@ type builtin struct {
 	Boot  struct {
 		Within string `json:"within"`
 	} `json:"boot"`
+	Login struct {
+		Within string `json:"within"`
+	} `json:"login"`
 	Overlay struct {
 		Keep    int    `json:"keep"`
 		Restore string `json:"restore"`

@@ -144,6 +144,11 @@ func TestLoadEverything(t *testing.T) {
 			Address: "n1.example.org", Port: 2222, User: "admin", Identity: filepath.Join(dir, "keys/n1"),
 			Password: site.SecretRef{Env: "SSH_PASSWORD"}, HostKey: site.HostKey{KnownHosts: filepath.Join(dir, "known_hosts")},
 		},
+		Login: &site.Login{
+			Password: site.SecretRef{Env: "ROOT_PASSWORD"}, Initial: site.SecretRef{File: filepath.Join(dir, "secrets/initial")},
+			AuthorizedKey: filepath.Join(dir, "keys/n1.pub"), Within: 5 * time.Minute,
+			Commands: []string{"/root/bin/csi-setup-lan0.sh redbird $LIVECD_SYNC_ADDRESS/24 10.1.1.1 10.1.1.2 em1", "true"},
+		},
 		Console: site.Console{
 			Way: bmc.ConsoleVSP, Port: 2022, HostKey: site.HostKey{Fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrmYPZ3sRwZPpGRsMJtZ8Vl4"},
 		},
@@ -166,6 +171,9 @@ func TestLoadEverything(t *testing.T) {
 	if n2.BMC.Auth != bmc.AuthSession || !n2.BMC.TLS.Insecure || n2.BMC.Password.File != filepath.Join(dir, "secrets/bmc") || n2.Reset != site.ResetNever ||
 		n2.Boot.Within != 90*time.Minute || n2.SSH.HostKey.Fingerprint == "" || n2.Overlay.Keep != 5 || n2.Image != "" || n2.Groups[0] != "all-nodes" {
 		t.Errorf("n2: %+v %+v %+v", n2, n2.SSH, n2.Overlay)
+	}
+	if n2.Login == nil || n2.Login.Within != 10*time.Minute || n3.Login != nil {
+		t.Errorf("login: %+v, %+v", n2.Login, n3.Login)
 	}
 	known := filepath.Join(dir, "keys/bmcs")
 	consoles := map[string]site.Console{

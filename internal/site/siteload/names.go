@@ -104,6 +104,7 @@ func (r *resolver) checkEntry(e entry) {
 	case user == nil && password != nil:
 		r.fail(password, "there is no user name to go with this password", "write username: NAME beside it")
 	}
+	r.checkLogin(e)
 	overlay := e.own.get("overlay")
 	if overlay == nil {
 		overlay = e.defaults.get("overlay")
@@ -113,6 +114,25 @@ func (r *resolver) checkEntry(e entry) {
 	}
 	line, column := overlay.keyPlace()
 	r.failAt(line, column, overlay.path()+".store", "this key is missing, so there is no place for backups", "write store: and the name of one of the stores")
+}
+
+// checkLogin checks the first login of an entry whose nodes are reached over ssh.
+func (r *resolver) checkLogin(e entry) {
+	if e.get("ssh", "address") == nil {
+		return
+	}
+	login := e.own.get("login")
+	if login == nil {
+		login = e.defaults.get("login")
+	}
+	if key := e.get("ssh", "hostKey"); login == nil && key.str() == "console" {
+		r.fail(key, "nothing reads the host key over the console, for there is no login", "write login: {password: {env: NAME}} too")
+	}
+	if login == nil || !login.sound() || e.get("login", "password") != nil {
+		return
+	}
+	line, column := login.keyPlace()
+	r.failAt(line, column, login.path()+".password", "this key is missing: it is what root's password is changed to", "write password: {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT, …]}")
 }
 
 // checkMachines reports two nodes that are one machine: what is done to the one

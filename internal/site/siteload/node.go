@@ -102,6 +102,10 @@ func ownSections(n site.Node) site.Node {
 		ssh := *n.SSH
 		n.SSH = &ssh
 	}
+	if n.Login != nil {
+		login := *n.Login
+		n.Login = &login
+	}
 	if n.Overlay != nil {
 		overlay := *n.Overlay
 		n.Overlay = &overlay
@@ -125,6 +129,7 @@ func (r *resolver) node(e entry) site.Node {
 			OldCiphers:  e.flag("bmc", "oldCiphers", false),
 		},
 		SSH:     r.ssh(e),
+		Login:   r.login(e),
 		Console: console(e),
 		Image:   e.str("", "image", ""),
 		Reset:   site.Reset(e.str("", "reset", r.builtin.Reset)),
@@ -152,12 +157,29 @@ func (r *resolver) ssh(e entry) *site.SSH {
 	switch {
 	case key == nil:
 		s.HostKey.KnownHosts = r.path(e.own.get("ssh"), r.builtin.SSH.HostKey.KnownHosts)
+	case key.str() == "console":
+		s.HostKey.Console = true
 	case key.kind == text:
 		s.HostKey.Any = true
 	default:
 		s.HostKey.Fingerprint = key.get("fingerprint").str()
 	}
 	return s
+}
+
+// login is nil for a node that neither has nor inherits such a section, or is not
+// reached over ssh: nothing would show whether it needs one. Its files are filled in
+// by spread.
+func (r *resolver) login(e entry) *site.Login {
+	if e.get("", "login") == nil || e.get("ssh", "address") == nil {
+		return nil
+	}
+	return &site.Login{
+		Password: secretRef(e.get("login", "password")),
+		Initial:  secretRef(e.get("login", "initial")),
+		Commands: words(e.get("login", "commands")),
+		Within:   duration(e.str("login", "within", r.builtin.Login.Within)),
+	}
 }
 
 // consoleChoices are the keys of console of which one holds.
@@ -280,6 +302,7 @@ var sections = map[string][]string{
 	"bmc":     {"address", "system", "username", "password", "tls", "auth", "profile", "keepAlive", "oldCiphers"},
 	"ssh":     {"address", "port", "user", "identity", "password", "hostKey"},
 	"console": {"socket", "command", "way", "port", "hostKey", "oldAlgorithms"},
+	"login":   {"password", "initial", "authorizedKey", "commands", "within"},
 	"boot":    {"within"},
 	"overlay": {"store", "path", "exclude", "keep", "keepWithin", "every", "restore", "restart", "repopulate"},
 }

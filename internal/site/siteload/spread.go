@@ -26,6 +26,9 @@ var spreads = []spread{
 	{[]string{"ssh", "identity"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Identity = r.path(v, text) }},
 	{[]string{"ssh", "password", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.Password.File = r.path(v, text) }},
 	{[]string{"ssh", "hostKey", "knownHosts"}, func(r *resolver, n *site.Node, v *value, text string) { n.SSH.HostKey.KnownHosts = r.path(v, text) }},
+	{[]string{"login", "password", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.Login.Password.File = r.path(v, text) }},
+	{[]string{"login", "initial", "file"}, func(r *resolver, n *site.Node, v *value, text string) { n.Login.Initial.File = r.path(v, text) }},
+	{[]string{"login", "authorizedKey"}, func(r *resolver, n *site.Node, v *value, text string) { n.Login.AuthorizedKey = r.path(v, text) }},
 	{[]string{"console", "command"}, func(_ *resolver, n *site.Node, v *value, text string) { n.Console.Command[v.index()] = text }},
 	{[]string{"console", "socket"}, func(r *resolver, n *site.Node, v *value, text string) { n.Console.Socket = r.path(v, text) }},
 	{[]string{"console", "hostKey", "knownHosts"}, func(r *resolver, n *site.Node, v *value, text string) { n.Console.HostKey.KnownHosts = r.path(v, text) }},
@@ -52,7 +55,7 @@ func (s spread) held(e entry) *value {
 // applies tells whether the key says anything of the entry's nodes.
 func (s spread) applies(e entry) bool {
 	switch {
-	case s.way[0] == "ssh":
+	case s.way[0] == "ssh", s.way[0] == "login":
 		return e.get("ssh", "address") != nil
 	case slices.Contains(consoleChoices, s.way[1]):
 		return s.way[1] == consoleChoice(e)
