@@ -21,6 +21,12 @@ type Login struct {
 	// Commands are run one after the other by root's shell, each to its end, with
 	// nothing to read.
 	Commands []string
+	// LiveOnly ends the login, before anything but the password is touched, on what
+	// does not run from an overlay: a machine that has booted its disk.
+	LiveOnly bool
+	// Address is the node's, for commands: they find it in $LIVECD_SYNC_ADDRESS, and
+	// its name in $LIVECD_SYNC_NODE.
+	Address string
 	// Progress is told what is being done, without secrets; nil: nobody is.
 	Progress func(string)
 }
@@ -125,7 +131,7 @@ func (d *dialog) run(ctx context.Context) (Result, error) {
 		return r, err
 	}
 	r.Changed = d.changed
-	for _, do := range []func(context.Context, *Result) error{d.putKey, d.runCommands, d.readHostKeys} {
+	for _, do := range []func(context.Context, *Result) error{d.seeLive, d.putKey, d.runCommands, d.readHostKeys} {
 		if err := do(ctx, &r); err != nil {
 			return r, err
 		}

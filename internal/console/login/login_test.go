@@ -21,7 +21,7 @@ const (
 func aLogin(t *testing.T) Login {
 	t.Helper()
 	return Login{
-		Node: "n1", Password: wanted, AuthorizedKey: aKey, Commands: []string{"csi-setup-lan0.sh 10.1.1.2/24 'a b'"},
+		Node: "n1", Address: "10.0.0.1", LiveOnly: true, Password: wanted, AuthorizedKey: aKey, Commands: []string{"csi-setup-lan0.sh 10.1.1.2/24 'a b'"},
 		Progress: func(s string) {
 			if strings.Contains(s, wanted) {
 				t.Errorf("the password is in the progress: %s", s)
@@ -143,6 +143,7 @@ func TestErrors(t *testing.T) {
 		"ends":             {set: func(m *machine) { m.ends = "bye\n" }, kind: bmc.KindUnreachable, message: "the console ended", hint: "run apply again"},
 		"somebody's shell": {set: func(m *machine) { m.open, m.ps1 = true, "bob@pit:~$ " }, kind: bmc.KindBusy, message: "somebody who is not root", hint: "log out"},
 		"command":          {set: func(m *machine) { m.fails["csi-setup-lan0.sh 10.1.1.2/24 'a b'"] = 3 }, kind: bmc.KindProtocol, message: "command 1 of login.commands (csi-setup-lan0.sh) ended with status 3: did csi-setup-lan0.sh 10.1.1.2/24 'a b' as (secret)", hint: "correct the command"},
+		"the disk":         {set: func(m *machine) { m.root = "ext4" }, kind: bmc.KindMedia, message: "no live image: / is ext4", hint: "console"},
 		"no key":           {login: func(l *Login) { l.AuthorizedKey = "-----BEGIN OPENSSH PRIVATE KEY-----" }, kind: bmc.KindSSH, message: "no public key", hint: ".pub"},
 		"empty password":   {login: func(l *Login) { l.Password = "" }, kind: bmc.KindAuth, message: "empty", hint: "password"},
 		"a line's end":     {login: func(l *Login) { l.Password = "two\nlines" }, kind: bmc.KindAuth, message: "cannot be typed", hint: "secret"},

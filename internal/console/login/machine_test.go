@@ -23,6 +23,7 @@ type machine struct {
 	policy   func(string) string // why a new password is not taken, or ""
 	lines    []string            // root's authorized_keys
 	hostKeys string
+	root     string   // the type of what is mounted at /
 	ran      []string // commands
 	fails    map[string]int
 	current  bool // asks for the current password first
@@ -58,7 +59,7 @@ const aHostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIQ2cBRyoFIFbgLLRdWSYeQjS4
 // newMachine is one as a fresh image has it: an empty password that has expired.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	return &machine{t: t, expired: true, wordings: unix, hostKeys: aHostKey + " root@pit\n", ps1: "pit:~ # ", fails: map[string]int{}}
+	return &machine{t: t, expired: true, root: "overlay", wordings: unix, hostKeys: aHostKey + " root@pit\n", ps1: "pit:~ # ", fails: map[string]int{}}
 }
 
 // start gives the other end of the line. The machine ends when it is closed.
@@ -305,6 +306,12 @@ func (m *machine) run(script string) (string, int) {
 		return m.addKey(strings.Split(script, "'")[1])
 	case strings.Contains(script, "ssh_host_"):
 		return m.hostKeys, 0
+	}
+	if strings.Contains(script, "/proc/mounts") {
+		return m.root + "\n", 0
+	}
+	if export, command, found := strings.Cut(script, "\n"); found && export == "export LIVECD_SYNC_NODE='n1' LIVECD_SYNC_ADDRESS='10.0.0.1'" {
+		script = command
 	}
 	m.ran = append(m.ran, script)
 	return "did " + script + " as " + m.password + "\n", m.fails[script]

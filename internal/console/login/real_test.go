@@ -143,6 +143,7 @@ func (b *box) getty() *os.File {
 
 func (b *box) login(l Login) (Result, error) {
 	b.t.Helper()
+	l.LiveOnly = false // its / is whatever this machine has
 	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := l.Run(ctx, b.getty())
@@ -157,7 +158,7 @@ func TestRealLogin(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "")
 	l := aLogin(t)
-	l.Commands = []string{"printf '%s\\n' 'it'\\''s a\ttest, üb!er' >/root/out", "stty -a <&2 >/dev/null 2>&1; sleep 1; echo done >>/root/out"}
+	l.Commands = []string{"printf '%s\\n' \"$LIVECD_SYNC_NODE\" \"$LIVECD_SYNC_ADDRESS\" 'it'\\''s a\ttest, üb!er' >/root/out", "stty -a <&2 >/dev/null 2>&1; sleep 1; echo done >>/root/out"}
 	r, err := b.login(l)
 	if err != nil {
 		t.Fatalf("%v\n  → %s", err, bmc.HintOf(err))
@@ -166,7 +167,7 @@ func TestRealLogin(t *testing.T) {
 	if !r.Changed || !r.Added || len(r.HostKeys) != 1 || r.HostKeys[0] != host {
 		t.Errorf("%+v", r)
 	}
-	if got := b.read("root/out"); got != "it's a\ttest, üb!er\ndone\n" {
+	if got := b.read("root/out"); got != "n1\n10.0.0.1\nit's a\ttest, üb!er\ndone\n" {
 		t.Errorf("the commands wrote %q", got)
 	}
 	shadow := b.read("etc/shadow")
@@ -263,6 +264,7 @@ func TestRealShell(t *testing.T) {
 	l.Commands = nil
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	l.LiveOnly = false
 	r, err := l.Run(ctx, keepOpen{line})
 	if err != nil || !r.Changed || !r.Added {
 		t.Fatalf("%+v, %v", r, err)

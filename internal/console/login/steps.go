@@ -20,6 +20,18 @@ printf '%s\n' "$l" >>$f || exit 1
 if command -v restorecon >/dev/null; then restorecon -R $d; fi
 echo "added"`
 
+// seeLive refuses what is no live image: what is done next is meant for one.
+func (d *dialog) seeLive(ctx context.Context, _ *Result) error {
+	if !d.LiveOnly {
+		return nil
+	}
+	out, err := d.ask(ctx, `while read -r d m t x; do [ "$m" != / ] || r=$t; done </proc/mounts; echo "$r"`)
+	if err == nil && strings.TrimSpace(out) != "overlay" {
+		err = d.fail(bmc.KindMedia, "it runs no live image: / is %s", "see what it has booted: livecd-sync console "+d.Node, strings.TrimSpace(out))
+	}
+	return err
+}
+
 func (d *dialog) putKey(ctx context.Context, r *Result) error {
 	if d.AuthorizedKey == "" {
 		return nil
@@ -47,7 +59,7 @@ func (d *dialog) runCommands(ctx context.Context, _ *Result) error {
 	for i, command := range d.Commands {
 		name, _, _ := strings.Cut(strings.TrimSpace(command), " ")
 		d.say("running " + name + " on the console")
-		out, code, err := d.script(ctx, command, 0)
+		out, code, err := d.script(ctx, "export LIVECD_SYNC_NODE="+quote(d.Node)+" LIVECD_SYNC_ADDRESS="+quote(d.Address)+"\n"+command, 0)
 		if err != nil {
 			return err
 		}
@@ -79,11 +91,11 @@ const (
 func (d *dialog) readHostKeys(ctx context.Context, r *Result) error {
 	d.say("reading the ssh host keys")
 	for range hostKeyTries {
-		out, _, err := d.script(ctx, `cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null`, answerWithin)
+		out, _, err := d.script(ctx, HostKeyScript, answerWithin)
 		if err != nil {
 			return err
 		}
-		if r.HostKeys = hostKeys(out); len(r.HostKeys) > 0 {
+		if r.HostKeys = HostKeys(out); len(r.HostKeys) > 0 {
 			return nil
 		}
 		if _, err := d.screen.wait(ctx, 0, hostKeyPause, func() bool { return false }); err != nil {
@@ -93,8 +105,11 @@ func (d *dialog) readHostKeys(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// hostKeys are the whole keys among lines of public keys, without comments.
-func hostKeys(text string) []string {
+// HostKeyScript prints a node's public host keys.
+const HostKeyScript = `cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || :`
+
+// HostKeys are the whole keys among lines of public keys, without comments.
+func HostKeys(text string) []string {
 	var keys []string
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
