@@ -21,6 +21,7 @@ func (w *work) awaitBoot(ctx context.Context, a plan.AwaitBoot) (string, error) 
 	if w.started {
 		lag = w.timing.Lag
 	}
+	w.bootEnds = w.Clock.Now().Add(a.Within)
 	err := w.until(ctx, lag, a.Within, func(ctx context.Context) error {
 		var err error
 		how, err = w.lookAtBoot(ctx, a)
@@ -46,7 +47,7 @@ func (w *work) lookAtBoot(ctx context.Context, a plan.AwaitBoot) (string, error)
 	defer cancel()
 	h, err := w.Host(asking, w.node)
 	if err != nil {
-		return "", w.silentBoot(ctx, a, err)
+		return w.silentBoot(ctx, a, err)
 	}
 	return w.bootByTheNode(ctx, a, h)
 }
@@ -71,6 +72,8 @@ func (w *work) bootByTheNode(ctx context.Context, a plan.AwaitBoot, h plan.Host)
 			return "", w.booting(a, "it still runs what it ran before")
 		}
 		return "", w.wrongBoot(a, "it booted its disk, not the virtual CD")
+	case plan.HostLocked:
+		return "up; what it runs is seen after its first login", nil
 	case plan.HostSilent, plan.HostUnknown:
 	}
 	return "", w.booting(a, "it does not answer over ssh")
@@ -88,22 +91,27 @@ func (w *work) incomparableBoot(ctx context.Context, a plan.AwaitBoot) (string, 
 	return "runs a live image; that it is " + a.Image + " is the BMC's word only", nil
 }
 
-// silentBoot looks, now and then, whether the BMC says that the boot is lost.
-func (w *work) silentBoot(ctx context.Context, a plan.AwaitBoot, sshErr error) error {
+// silentBoot looks, now and then, whether the BMC says that the boot is lost, or,
+// for a node whose first login is to come, that it has started: before that it may
+// have no address.
+func (w *work) silentBoot(ctx context.Context, a plan.AwaitBoot, sshErr error) (string, error) {
 	if now := w.Clock.Now(); now.Sub(w.asked) >= w.timing.AskBMC {
 		w.asked = now
 		s, err := w.state(ctx)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if lost := w.lostBoot(a, s); lost != nil {
-			return lost
+			return "", lost
+		}
+		if w.node.Login != nil && s.Phase != bmc.PhasePost && (s.Boot.Enabled != "Once" || !w.showsArmed(s)) {
+			return "started, by the BMC's word; ssh does not answer before its first login", nil
 		}
 		if s.Phase != bmc.PhaseUnknown {
 			w.event(Progress, "the BMC says: "+string(s.Phase), nil)
 		}
 	}
-	return w.booting(a, "it does not answer over ssh: "+sshErr.Error())
+	return "", w.booting(a, "it does not answer over ssh: "+sshErr.Error())
 }
 
 // lostBoot is the error of a boot that cannot come to anything any more. One
@@ -199,7 +207,7 @@ func (w *work) sameBoot(id string) bool {
 		return h.BootID == id
 	case plan.HostDisk:
 		return h.BootID == id
-	case plan.HostSilent, plan.HostUnknown:
+	case plan.HostSilent, plan.HostLocked, plan.HostUnknown:
 	}
 	return false
 }

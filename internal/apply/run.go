@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -33,6 +34,9 @@ type Runner struct {
 	Dial func(ctx context.Context, n site.Node) (bmc.Client, error)
 	// Host asks the node itself what it runs.
 	Host func(ctx context.Context, n site.Node) (plan.Host, error)
+	// Login does the node's first login, for at most the given time, and says in
+	// words what was done. nil: there is no way to.
+	Login func(ctx context.Context, n site.Node, within time.Duration, progress func(string)) (string, error)
 	// Beside completes what a BMC said with what the node and its store say.
 	Beside   func(ctx context.Context, s *site.Site, n site.Node, state bmc.State) plan.Facts
 	Overlays Overlays

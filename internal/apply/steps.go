@@ -32,6 +32,8 @@ func (w *work) do(ctx context.Context, a plan.Action) (detail string, err error)
 		return "", w.restart(ctx)
 	case plan.AwaitBoot:
 		return w.awaitBoot(ctx, a)
+	case plan.Login:
+		return w.login(ctx, a)
 	case plan.RestoreOverlay:
 		return w.restoreOverlay(ctx, a)
 	}

@@ -27,6 +27,8 @@ type Timing struct {
 	// AskBMC is the pause between two looks at the BMC while the node is asked
 	// over ssh.
 	AskBMC time.Duration
+	// LetIn is how long a node may take, after its first login, to let ssh in.
+	LetIn time.Duration
 	// Host bounds one question to the node over ssh.
 	Host time.Duration
 }
@@ -48,6 +50,7 @@ func (t Timing) orDefaults() Timing {
 		{&t.Override, time.Minute},
 		{&t.Stale, 10 * time.Second},
 		{&t.AskBMC, 15 * time.Second},
+		{&t.LetIn, 2 * time.Minute},
 		{&t.Host, 30 * time.Second},
 	} {
 		if *f.field == 0 {

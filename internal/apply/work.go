@@ -33,6 +33,7 @@ type work struct {
 	asked     time.Time    // when the BMC was last asked during await-boot
 	inPost    bool         // the BMC has shown the firmware at work since the start
 	usedSince time.Time    // since when it shows an override that the boot should have used up
+	bootEnds  time.Time    // until when a boot that is not seen yet may take; zero: none
 	lostSince time.Time    // since when it shows that the boot is lost; zero: it does not
 	seen      *bmc.State   // by the check just before the step that runs, or nil
 	back      readBack     // what this run's own writes showed last
@@ -243,7 +244,7 @@ func (w *work) leaveNote(ctx context.Context, f plan.Facts) error {
 		r.BootID = h.BootID
 	case plan.HostDisk:
 		r.BootID = h.BootID
-	case plan.HostSilent, plan.HostUnknown:
+	case plan.HostSilent, plan.HostLocked, plan.HostUnknown:
 	}
 	if old := f.Overlay.Reboot; r.Backup == "" && old != nil && !old.Started && f.BMC.Power != bmc.PowerOff {
 		r.At, r.Backup, r.BootID = old.At, old.Backup, old.BootID // still the boot that the cut-off run had saved
@@ -263,7 +264,7 @@ func (w *work) boots() bool {
 		switch s.Action.(type) {
 		case plan.PowerOn, plan.Reset:
 			return true
-		case plan.AwaitBoot, plan.BackupOverlay, plan.ClearBoot, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
+		case plan.AwaitBoot, plan.Login, plan.BackupOverlay, plan.ClearBoot, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
 			plan.PowerOff, plan.RestoreOverlay, plan.SetBootOnce:
 		}
 	}

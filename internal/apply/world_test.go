@@ -26,12 +26,12 @@ func newWorld(t *testing.T, cfg bmcsim.Config) *world {
 var fast = Timing{
 	PollFirst: time.Millisecond, Lag: time.Millisecond, PollMost: 10 * time.Millisecond, Shutdown: time.Second, Power: time.Second,
 	OffSettle: time.Millisecond, Enable: time.Second, Eject: time.Second, Insert: time.Second, Override: time.Second,
-	Stale: 50 * time.Millisecond, AskBMC: 20 * time.Millisecond,
+	Stale: 50 * time.Millisecond, AskBMC: 20 * time.Millisecond, LetIn: time.Second,
 }
 
 func (w *world) runner() *Runner {
 	return &Runner{
-		Dial: w.Dial, Host: w.Host,
+		Dial: w.Dial, Host: w.Host, Login: w.Login,
 		Beside: w.Beside, Overlays: w, Images: w.Images(), Clock: bmc.SystemClock{}, Timing: fast,
 		Emit: func(e Event) { w.events = append(w.events, e) },
 	}

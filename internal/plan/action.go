@@ -62,6 +62,12 @@ type (
 		Image  string
 		Within time.Duration
 	}
+	// Login does the first login over the serial console, where it is needed.
+	Login struct {
+		// Image is what the node shall be seen running then; "": whatever it runs.
+		Image  string
+		Within time.Duration
+	}
 	// RestoreOverlay puts a backup back through the merged view.
 	RestoreOverlay struct {
 		// From is a backup's ID, or "" for the one made earlier in this plan.
@@ -89,6 +95,7 @@ func (ClearBoot) Name() string      { return "clear-boot" }
 func (PowerOn) Name() string        { return "power-on" }
 func (Reset) Name() string          { return "reset" }
 func (AwaitBoot) Name() string      { return "await-boot" }
+func (Login) Name() string          { return "login" }
 func (RestoreOverlay) Name() string { return "restore-overlay" }
 
 func (BackupOverlay) Effect() Effect { return Safe }
@@ -104,6 +111,7 @@ func (ClearBoot) Effect() Effect     { return Safe }
 func (PowerOn) Effect() Effect        { return Destroys }
 func (Reset) Effect() Effect          { return Destroys }
 func (AwaitBoot) Effect() Effect      { return Safe }
+func (Login) Effect() Effect          { return Safe }
 func (RestoreOverlay) Effect() Effect { return Safe }
 
 func (a BackupOverlay) String() string {
@@ -119,6 +127,10 @@ func (PowerOn) String() string       { return "power the machine on" }
 func (Reset) String() string         { return "restart the machine" }
 func (a AwaitBoot) String() string {
 	return fmt.Sprintf("wait up to %s until it runs %s", a.Within, a.Image)
+}
+
+func (Login) String() string {
+	return "do the first login over the serial console, if it is needed"
 }
 
 func (a RestoreOverlay) String() string {
@@ -145,4 +157,5 @@ func (ClearBoot) action()      {}
 func (PowerOn) action()        {}
 func (Reset) action()          {}
 func (AwaitBoot) action()      {}
+func (Login) action()          {}
 func (RestoreOverlay) action() {}

@@ -41,6 +41,9 @@ func (d *draft) plan() NodePlan {
 		})
 	case d.node.Image == "":
 		// Media is not managed; only the overlay may need something.
+		if !d.nothingMounted() {
+			d.loginIfLocked("")
+		}
 	case d.node.Image == site.NoImage:
 		d.noImage()
 	default:
@@ -100,6 +103,8 @@ func (d *draft) wantedWhenOn() {
 		d.cycle("it runs from its disk")
 	case HostSilent:
 		d.wantedOverSilence(h)
+	case HostLocked:
+		d.wantedOverLocked()
 	default:
 		d.wantedByTheBMC()
 	}
@@ -136,6 +141,32 @@ func (d *draft) wantedOverSilence(h HostSilent) {
 			fmt.Errorf("resetting it may lose an overlay that cannot be backed up, for ssh does not answer: %w", h.Err),
 			hintUnreachableOverlay(d.node.Name, h.Err))
 	}
+}
+
+// wantedOverLocked: it is up, and what it runs is seen only after its first login.
+func (d *draft) wantedOverLocked() {
+	switch {
+	case d.accept:
+		d.driftRunning("unknown: it lets nobody in")
+		d.cycle("it lets nobody in, and its overlay is given up")
+	case d.mayRunWanted():
+		d.loginToWanted()
+	default:
+		d.driftRunning("unknown: it lets nobody in before its first login")
+		d.cycle("it is not known to run " + d.node.Image)
+	}
+}
+
+func (d *draft) loginToWanted() {
+	d.driftRunning("not known yet")
+	d.loginIfLocked(d.node.Image)
+	d.restoreOwed()
+}
+
+// mayRunWanted reports whether what nobody can look into may well be the wanted
+// image: it is mounted, and no boot of it is still to come.
+func (d *draft) mayRunWanted() bool {
+	return d.media() == bmc.ImageMatch && !(d.unused() && d.facts.BMC.Phase == bmc.PhaseOS)
 }
 
 // wantedByTheBMC: nobody but the BMC can be asked.
@@ -176,6 +207,11 @@ func (d *draft) wantedWithoutReset() {
 	if !d.takesImage() {
 		return
 	}
+	if _, locked := d.facts.Host.(HostLocked); locked && d.mayRunWanted() {
+		d.loginToWanted()
+		return
+	}
+	d.loginIfLocked("")
 	d.driftMedia()
 	d.mount("it shall be there for the next reset")
 	d.arm()
@@ -185,7 +221,7 @@ func (d *draft) wantedWithoutReset() {
 // mayRunFromMedia reports whether the node may be running from what is mounted.
 func (d *draft) mayRunFromMedia() bool {
 	switch d.facts.Host.(type) {
-	case HostLive, HostSilent:
+	case HostLive, HostSilent, HostLocked:
 		return true
 	case HostDisk, HostUnknown:
 	}
@@ -256,6 +292,7 @@ func (d *draft) cycle(because string) {
 		d.step(PowerOn{}, "it shall run "+d.node.Image)
 	}
 	d.step(AwaitBoot{Image: d.node.Image, Within: d.node.Boot.Within}, "nothing else proves that it runs")
+	d.loginAfterBoot()
 	d.restoreAfterBoot()
 }
 
@@ -263,9 +300,41 @@ func (d *draft) cycle(because string) {
 func (d *draft) await(because string) {
 	d.driftRunning("not known yet")
 	d.step(AwaitBoot{Image: d.node.Image, Within: d.node.Boot.Within}, because)
+	d.loginAfterBoot()
+	d.restoreOwed()
+}
+
+// restoreOwed appends the restore that a run which was cut off has left over.
+func (d *draft) restoreOwed() {
 	if r := d.facts.Overlay.Reboot; d.leftOver() && r != nil {
 		d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
 	}
+}
+
+// loginAfterBoot appends the first login of what a boot brings. Whether that needs
+// one shows only then.
+func (d *draft) loginAfterBoot() {
+	if d.node.Login != nil {
+		d.step(Login{Image: d.node.Image, Within: d.node.Login.Within}, "a live image wants its first login before it lets ssh in")
+	}
+}
+
+// loginIfLocked appends the first login of what runs now.
+func (d *draft) loginIfLocked(image string) {
+	h, locked := d.facts.Host.(HostLocked)
+	if !locked || d.node.Login == nil {
+		return
+	}
+	d.drift("login", "done", "not done")
+	d.step(Login{Image: image, Within: d.node.Login.Within}, "it is up, and lets nobody in over ssh"+because(h.Err))
+}
+
+// because is a cause in words.
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
 }
 
 // mount appends the steps that bring the image into the drive.

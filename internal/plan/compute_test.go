@@ -155,15 +155,18 @@ func TestNothingIsEndedUnsaved(t *testing.T) {
 	values := map[string][]string{
 		"wants": {"image", "none", "-"}, "reset": {"needed", "never"}, "power": {"On", "Off", "PoweringOff", "PoweringOn", ""},
 		"drive": {"empty", "wanted", "other", "stale", "unnamed", "disabled"}, "armed": {"yes", "no"}, "phase": {"post", "os", "?"},
-		"host": {"-", "silent", "disk", "live wanted", "live other", "live ?"}, "store": {"-", "empty", "kept", "broken", "sealed", "saved", "owed"},
+		"host": {"-", "silent", "disk", "live wanted", "live other", "live ?", "locked", "silent, login", "live other, login"}, "store": {"-", "empty", "kept", "broken", "sealed", "saved", "owed"},
 	}
 	walk(values, func(r row) {
 		np := one(r, false)
 		ends := np.EndsRunning()
+		if ends && r.host == "locked" && !strings.HasPrefix(outcome(np), "login backup-overlay ") {
+			t.Errorf("%+v: ends what may be a live image: %s", r, outcome(np))
+		}
 		if ends && strings.HasPrefix(r.host, "live") && np.Steps[0].Action.Name() != "backup-overlay" {
 			t.Errorf("%+v: %s", r, outcome(np))
 		}
-		if ends && r.host == "silent" && r.store != "saved" && r.store != "owed" {
+		if ends && strings.HasPrefix(r.host, "silent") && r.store != "saved" && r.store != "owed" {
 			t.Errorf("%+v: ends what may be a live image: %s", r, outcome(np))
 		}
 		if ends && r.reset == "never" {

@@ -204,7 +204,7 @@ func (d *draft) mountable() bool {
 	if d.media() == bmc.ImageMatch {
 		return true
 	}
-	_, live := d.facts.Host.(HostLive)
+	live := d.mayBeLive()
 	imageErr := d.imageFacts.Err
 	switch {
 	case imageErr != nil && bmc.KindOf(imageErr) == bmc.KindMedia:
@@ -217,6 +217,16 @@ func (d *draft) mountable() bool {
 			d.note("the image could not be read from here: %v", imageErr)
 		}
 		return true
+	}
+	return false
+}
+
+// mayBeLive reports whether a live image was seen, or something that may be one.
+func (d *draft) mayBeLive() bool {
+	switch d.facts.Host.(type) {
+	case HostLive, HostLocked:
+		return true
+	case HostSilent, HostDisk, HostUnknown:
 	}
 	return false
 }
@@ -236,6 +246,9 @@ func (d *draft) startable() bool {
 // saveFirst appends the backup without which nothing may be ended, and reports
 // whether the plan may go on.
 func (d *draft) saveFirst(because string) bool {
+	if _, locked := d.facts.Host.(HostLocked); locked && !d.accept {
+		return d.saveWhatIsLocked(because)
+	}
 	h, live := d.facts.Host.(HostLive)
 	if !live {
 		return d.saveWhatCannotBeSeen()
@@ -264,6 +277,28 @@ func (d *draft) saveFirst(because string) bool {
 	default:
 		d.block(bmc.KindDataLoss, fmt.Errorf("the overlay of what it runs cannot be backed up: %w", d.facts.Overlay.Err),
 			orHint(d.facts.Overlay.Err, "mend the store")+"; or give the overlay up with --accept-data-loss="+d.node.Name)
+	}
+	return false
+}
+
+// saveWhatIsLocked decides for a node that may run a live image, and shows it
+// after its first login only.
+func (d *draft) saveWhatIsLocked(why string) bool {
+	switch {
+	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil && d.owed():
+		r := d.facts.Overlay.Reboot
+		d.block(bmc.KindOverlay, fmt.Errorf("backup %s, made before a run that was cut off, was never put back, and what it runs now lets nobody in", r.Restore),
+			fmt.Sprintf("log in on its console, and put it back with `livecd-sync restore %s --from %s`, or give it up with --accept-data-loss=%s", d.node.Name, r.Restore, d.node.Name))
+	case d.node.OverlayManaged() && d.facts.Overlay.Err == nil:
+		d.loginIfLocked("")
+		d.step(BackupOverlay{Purpose: ForReset, Store: d.node.Overlay.Store}, why+", and its overlay ends with it")
+		return true
+	case d.facts.Overlay.Err != nil:
+		d.block(bmc.KindDataLoss, fmt.Errorf("the overlay of what it may run cannot be backed up: %w", d.facts.Overlay.Err),
+			orHint(d.facts.Overlay.Err, "mend the store")+"; or give the overlay up with --accept-data-loss="+d.node.Name)
+	default:
+		d.block(bmc.KindDataLoss, errors.New("it lets nobody in, and what it may run has no store for its overlay to be backed up to"),
+			"write overlay.store for it, or give the overlay up with --accept-data-loss="+d.node.Name)
 	}
 	return false
 }

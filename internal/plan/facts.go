@@ -25,7 +25,7 @@ type Facts struct {
 }
 
 // A Host is what the node itself says over ssh. The set is closed: HostUnknown,
-// HostSilent, HostDisk and HostLive.
+// HostSilent, HostLocked, HostDisk and HostLive.
 //
 //sumtype:decl
 type Host interface{ host() }
@@ -36,6 +36,9 @@ type (
 	HostUnknown struct{}
 	// HostSilent says that it was asked and did not answer.
 	HostSilent struct{ Err error }
+	// HostLocked says that it is up and lets nobody in before its first login, which
+	// the site file says how to do.
+	HostLocked struct{ Err error }
 	// HostDisk says that it runs, and not from a live medium.
 	HostDisk struct{ BootID string }
 	// HostLive says that it runs from a live medium.
@@ -62,6 +65,7 @@ type Unsaved struct {
 
 func (HostUnknown) host() {}
 func (HostSilent) host()  {}
+func (HostLocked) host()  {}
 func (HostDisk) host()    {}
 func (HostLive) host()    {}
 

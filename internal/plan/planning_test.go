@@ -64,6 +64,9 @@ func (r row) scene() (*site.Site, Observed) {
 	}
 	if r.host != "-" {
 		n.SSH = &site.SSH{Address: "10.0.0.1"}
+		if r.host == "locked" || strings.HasSuffix(r.host, ", login") {
+			n.Login = &site.Login{Within: 10 * time.Minute}
+		}
 		if r.store != "-" {
 			n.Overlay = &site.Overlay{Store: "admin", Restore: site.RestoreLatest}
 		}
@@ -121,7 +124,9 @@ func (r row) media() bmc.Media {
 
 func (r row) hostFact() Host {
 	live := HostLive{BootID: "boot-now", Volume: otherVol, Upper: "/run/overlay/overlayfs/rw"}
-	switch r.host {
+	switch strings.TrimSuffix(r.host, ", login") {
+	case "locked":
+		return HostLocked{Err: errors.New("it let root in with none of: the key")}
 	case "silent":
 		return HostSilent{Err: errors.New("connection refused")}
 	case "disk":

@@ -60,6 +60,8 @@ func (w world) do(a Action) {
 		w.hostGone()
 	case AwaitBoot:
 		w.booted()
+	case Login:
+		w.loggedIn(a)
 	case RestoreOverlay:
 		w.restored(a)
 	}
@@ -94,6 +96,18 @@ func (w world) booted() {
 	if _, unknown := w.facts.Host.(HostUnknown); !unknown {
 		w.facts.Host = HostLive{BootID: "predicted", Volume: w.observed.Images[w.node.Image].Volume}
 	}
+}
+
+// loggedIn: what the node runs can be asked now.
+func (w world) loggedIn(a Login) {
+	if _, live := w.facts.Host.(HostLive); live {
+		return
+	}
+	h := HostLive{BootID: "predicted"}
+	if a.Image != "" {
+		h.Volume = w.observed.Images[a.Image].Volume
+	}
+	w.facts.Host = h
 }
 
 func (w world) restored(a RestoreOverlay) {

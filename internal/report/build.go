@@ -188,6 +188,12 @@ func running(h plan.Host) Running {
 			r.Error = h.Err.Error()
 		}
 		return r
+	case plan.HostLocked:
+		r := Running{Host: HostLocked}
+		if h.Err != nil {
+			r.Error = h.Err.Error()
+		}
+		return r
 	case plan.HostDisk:
 		return Running{Host: HostDisk, BootID: h.BootID}
 	case plan.HostLive:
@@ -240,6 +246,8 @@ func arguments(a plan.Action) Arguments {
 	case plan.InsertMedia:
 		return Arguments{Image: a.Image, URL: a.URL}
 	case plan.AwaitBoot:
+		return Arguments{Image: a.Image, WithinSeconds: a.Within.Seconds()}
+	case plan.Login:
 		return Arguments{Image: a.Image, WithinSeconds: a.Within.Seconds()}
 	case plan.RestoreOverlay:
 		return Arguments{From: a.From}

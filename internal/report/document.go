@@ -106,6 +106,7 @@ type Host string
 const (
 	HostUnknown Host = "unknown" // there is no way to ask
 	HostSilent  Host = "silent"  // asked, and no answer
+	HostLocked  Host = "locked"  // up, and lets nobody in before its first login
 	HostDisk    Host = "disk"    // runs, and not from a live medium
 	HostLive    Host = "live"    // runs from a live medium
 )
@@ -140,7 +141,7 @@ type Arguments struct {
 	URL     string `json:"url,omitempty"`     // insert-media
 	// PoweredOn: the machine is on while its media is ejected.
 	PoweredOn     bool    `json:"poweredOn,omitempty"`
-	WithinSeconds float64 `json:"withinSeconds,omitempty"` // await-boot
+	WithinSeconds float64 `json:"withinSeconds,omitempty"` // await-boot, login
 	// From is the backup to restore; absent: the one made earlier in this plan.
 	From string `json:"from,omitempty"` // restore-overlay
 }

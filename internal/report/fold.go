@@ -103,7 +103,7 @@ func hostIDs(h plan.Host) []string {
 		return []string{h.BootID}
 	case plan.HostLive:
 		return []string{h.BootID, h.Restored, h.Restoring}
-	case plan.HostSilent, plan.HostUnknown:
+	case plan.HostSilent, plan.HostLocked, plan.HostUnknown:
 	}
 	return nil
 }

@@ -60,6 +60,8 @@ func runs(n plan.NodePlan) string {
 	switch h := n.Facts.Host.(type) {
 	case plan.HostSilent:
 		return "no answer by ssh"
+	case plan.HostLocked:
+		return "waits for its first login"
 	case plan.HostDisk:
 		return "runs from disk"
 	case plan.HostLive:

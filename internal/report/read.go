@@ -161,6 +161,7 @@ var knownActions = []plan.Action{
 	plan.PowerOn{},
 	plan.Reset{},
 	plan.AwaitBoot{},
+	plan.Login{},
 	plan.RestoreOverlay{},
 }
 

@@ -108,6 +108,8 @@ func inShort(h plan.Host) string {
 	switch h := h.(type) {
 	case plan.HostSilent:
 		return "(no answer)"
+	case plan.HostLocked:
+		return "(no login)"
 	case plan.HostDisk:
 		return "(disk)"
 	case plan.HostLive:

@@ -161,7 +161,7 @@ func fateOf(n plan.NodePlan) fate {
 		return noOverlay
 	case plan.HostLive:
 		return overlayLost
-	case plan.HostSilent, plan.HostUnknown:
+	case plan.HostSilent, plan.HostLocked, plan.HostUnknown:
 	}
 	return overlayUnseen
 }

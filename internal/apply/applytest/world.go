@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,11 @@ type World struct {
 	Taken                   []string     // backups by time
 	Note                    *plan.Reboot // nil: none
 	FailBackup, FailRestore error
+	// Locks says that what boots lets nobody in over ssh before its first login;
+	// where Deaf, it has no address before.
+	Locks, Deaf bool
+	Logins      int // how many first logins were done
+	FailLogin   error
 
 	t       testing.TB
 	mu      sync.Mutex
@@ -47,6 +53,7 @@ type World struct {
 	boots   int
 	overlay map[string]string // what a reset forgets
 	mute    bool              // ssh does not answer
+	locked  bool              // what runs has had no first login
 	held    string            // the backup that this boot holds
 	boot    map[string]string // of each backup
 }
@@ -83,11 +90,19 @@ func (w *World) waitBooted(on bool) {
 	}
 }
 
+// up reports whether something has booted.
+func (w *World) up() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.booted != nil
+}
+
 // Start boots: it is bmcsim.Host's.
 func (w *World) Start(b bmcsim.Boot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.booted, w.overlay, w.held = &b, map[string]string{}, ""
+	w.locked = w.Locks && b.Image != ""
 	w.boots++
 }
 
@@ -132,11 +147,42 @@ func (w *World) Host(context.Context, site.Node) (plan.Host, error) {
 	if w.booted == nil || w.mute {
 		return nil, &bmc.Error{Kind: bmc.KindSSH, Err: errors.New("connection refused"), Hint: "look"}
 	}
+	switch {
+	case w.locked && w.Deaf:
+		return nil, &bmc.Error{Kind: bmc.KindSSH, Err: errors.New("no route to host"), Hint: "look"}
+	case w.locked:
+		return plan.HostLocked{Err: errors.New("it let root in with none of: the key")}, nil
+	}
 	id := fmt.Sprintf("boot-%d", w.boots)
 	if w.booted.Image == "" {
 		return plan.HostDisk{BootID: id}, nil
 	}
 	return plan.HostLive{BootID: id, Volume: volumes[w.booted.Image], Restored: w.held}, nil
+}
+
+// SetLocked says whether what runs lets nobody in before its first login.
+func (w *World) SetLocked(locked bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.locked = locked
+}
+
+// Login does the first login, as apply.Runner does, once something has booted.
+func (w *World) Login(_ context.Context, _ site.Node, within time.Duration, _ func(string)) (string, error) {
+	for deadline := time.Now().Add(within); time.Now().Before(deadline) && !w.up(); {
+		runtime.Gosched()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Logins++
+	switch {
+	case w.FailLogin != nil:
+		return "", w.FailLogin
+	case w.booted == nil:
+		return "", &bmc.Error{Kind: bmc.KindTimeout, Err: errors.New("no login prompt came in time"), Hint: "look"}
+	}
+	w.locked = false
+	return "logged in", nil
 }
 
 // Backup is apply.Overlays'.
@@ -146,7 +192,7 @@ func (w *World) Backup(_ context.Context, _ site.Node, _ plan.Purpose, _ func(st
 	if w.FailBackup != nil {
 		return "", w.FailBackup
 	}
-	if w.booted == nil {
+	if w.booted == nil || w.locked {
 		return "", &bmc.Error{Kind: bmc.KindSSH, Err: errors.New("connection refused"), Hint: "look"}
 	}
 	id := fmt.Sprintf("backup-%d", len(w.Taken)+1)
@@ -163,7 +209,7 @@ func (w *World) Restore(_ context.Context, _ site.Node, id string, _ func(string
 	if w.FailRestore != nil {
 		return "", w.FailRestore
 	}
-	if w.booted == nil || w.Backups[id] == nil {
+	if w.booted == nil || w.locked || w.Backups[id] == nil {
 		return "", &bmc.Error{Kind: bmc.KindOverlay, Err: fmt.Errorf("no backup %q, or no system", id), Hint: "look"}
 	}
 	maps.Copy(w.overlay, w.Backups[id])

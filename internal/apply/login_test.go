@@ -1,0 +1,147 @@
+package apply
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/livecd-sync/livecd-sync/internal/apply/applytest"
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
+	"github.com/livecd-sync/livecd-sync/internal/bmc/bmcsim"
+	"github.com/livecd-sync/livecd-sync/internal/plan"
+	"github.com/livecd-sync/livecd-sync/internal/site"
+)
+
+// newLocked is a world whose images let nobody in before their first login.
+func newLocked(t *testing.T, cfg bmcsim.Config) *world {
+	t.Helper()
+	w := newWorld(t, cfg)
+	w.Locks = true
+	w.Node.Login = &site.Login{Within: time.Second}
+	return w
+}
+
+// mount puts another image into the drive, under whatever runs.
+func (w *world) mount(url string) {
+	w.t.Helper()
+	c := w.Machine.Client()
+	m, err := c.ObserveMedia(w.t.Context())
+	if err == nil && m.Inserted {
+		err = c.EjectMedia(w.t.Context())
+	}
+	if err = errors.Join(err, c.InsertMedia(w.t.Context(), url)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// names are those of a plan's steps.
+func names(np plan.NodePlan) []string {
+	var out []string
+	for _, s := range np.Steps {
+		out = append(out, s.Action.Name())
+	}
+	return out
+}
+
+// From power-off to the wanted image with the overlay back, whether or not the node
+// has an address before its first login.
+func TestFirstLogin(t *testing.T) {
+	for _, deaf := range []bool{false, true} {
+		for _, kind := range []bmcsim.Kind{bmcsim.ILO5, bmcsim.Gigabyte, bmcsim.Generic} {
+			w := newLocked(t, bmcsim.Config{Kind: kind, InitialPower: bmc.PowerOff})
+			w.Deaf = deaf
+			w.Backups["kept"] = map[string]string{"etc/motd": "mine"}
+			w.Taken = []string{"kept"}
+			w.mustConverge()
+			if w.Logins != 1 || w.Read("etc/motd") != "mine" || w.Machine.Stats().Boots != 1 {
+				t.Errorf("%s, deaf %v: %d logins, %q, %+v", kind, deaf, w.Logins, w.Read("etc/motd"), w.Machine.Stats())
+			}
+		}
+	}
+}
+
+// A login that is not needed is not done.
+func TestFirstLoginNotNeeded(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff})
+	w.Locks = false
+	if w.mustConverge(); w.Logins != 0 {
+		t.Errorf("%d logins", w.Logins)
+	}
+}
+
+// A node that runs and lets nobody in is logged in to without a reset; what it
+// holds is saved before anything ends it.
+func TestFirstLoginOfWhatRuns(t *testing.T) {
+	t.Run("the wanted image", func(t *testing.T) {
+		w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.NewImage)})
+		w.SetLocked(true)
+		if w.mustConverge(); w.Logins != 1 || w.Machine.Stats().Boots != 0 {
+			t.Errorf("%d logins, %+v", w.Logins, w.Machine.Stats())
+		}
+	})
+	t.Run("another image", func(t *testing.T) {
+		w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+		w.Write("etc/motd", "work")
+		w.SetLocked(true)
+		if got := names(w.Plan(nil).Nodes[0]); !slices.Equal(got[:3], []string{"login", "backup-overlay", "power-off"}) {
+			t.Fatal(got)
+		}
+		if w.mustConverge(); w.Logins != 2 || w.Read("etc/motd") != "work" || w.Machine.Stats().Boots != 1 {
+			t.Errorf("%d logins, %q, %+v", w.Logins, w.Read("etc/motd"), w.Machine.Stats())
+		}
+	})
+	t.Run("it is the disk", func(t *testing.T) {
+		w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5})
+		w.mount(applytest.OldImage)
+		w.SetLocked(true)
+		w.FailBackup = &bmc.Error{Kind: bmc.KindOverlay, Err: errors.New("it runs no live image"), Hint: "plan again"}
+		if r := w.apply(); r.Converged || w.Machine.Stats().Boots != 0 {
+			t.Errorf("it was reset: %v, %+v", r.Err, w.Machine.Stats())
+		}
+		if got := names(w.Plan(nil).Nodes[0]); got[0] != "power-off" {
+			t.Errorf("now that it is seen: %v", got)
+		}
+	})
+}
+
+// A login that fails ends the node's run without a reset, and with its own error.
+func TestFirstLoginFails(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+	w.Write("etc/motd", "work")
+	w.SetLocked(true)
+	w.FailLogin = &bmc.Error{Kind: bmc.KindAuth, Err: errors.New("the node refuses the new password"), Hint: "another"}
+	r := w.apply()
+	if bmc.KindOf(r.Err) != bmc.KindAuth || bmc.HintOf(r.Err) == "" || w.Machine.Stats().Boots != 0 || w.Read("etc/motd") != "work" {
+		t.Errorf("%v, %+v", r.Err, w.Machine.Stats())
+	}
+	w.FailLogin = nil
+	w.mustConverge()
+}
+
+// After a boot from the wrong device, or of a wrong image, the login does not hide it,
+// and nothing is reset again.
+func TestFirstLoginShowsWrongBoot(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+	w.mount(applytest.NewImage)
+	w.SetLocked(true)
+	if got := names(w.Plan(nil).Nodes[0]); !slices.Equal(got, []string{"login"}) {
+		t.Fatal(got)
+	}
+	r := w.apply()
+	if bmc.KindOf(r.Err) != bmc.KindMedia || !strings.Contains(r.Err.Error(), "it runs another image") || w.Machine.Stats().Boots != 0 {
+		t.Errorf("%v, %+v", r.Err, w.Machine.Stats())
+	}
+}
+
+func TestNoWayToLogIn(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.NewImage)})
+	w.SetLocked(true)
+	r := w.runner()
+	r.Login = nil
+	res := r.Run(t.Context(), nil, w.Site(), w.Plan(nil)).Nodes[0]
+	if bmc.KindOf(res.Err) != bmc.KindUnsupported {
+		t.Error(res.Err)
+	}
+}
