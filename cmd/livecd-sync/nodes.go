@@ -26,6 +26,7 @@ type nodes struct {
 	clock   bmc.Clock
 	version string
 	agent   string // the socket of the ssh agent, or ""
+	state   string // where host keys are kept, or ""
 
 	mu     sync.Mutex
 	stores map[string]store.Store // those that were opened, by name
@@ -40,9 +41,13 @@ func (c *nodes) on(ctx context.Context, n site.Node, f func(overlay.Remote) erro
 	if err != nil {
 		return err
 	}
+	hostKey, err := c.hostKey(n)
+	if err != nil {
+		return err
+	}
 	conn, err := sshremote.Dial(ctx, sshremote.Config{
 		Address: n.SSH.Address, Port: n.SSH.Port, User: n.SSH.User, Identity: n.SSH.Identity,
-		Password: password, HostKey: n.SSH.HostKey, Agent: c.agent,
+		Password: password, HostKey: hostKey, Agent: c.agent,
 	})
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func (c *nodes) Host(ctx context.Context, n site.Node) (plan.Host, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return hostOf(n, err)
 	}
 	// An overlay over something that is no live medium is forgotten at a reset
 	// all the same.
@@ -238,6 +243,9 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 		if isClosed(req.Stop) {
 			rep.Notes = append(rep.Notes, "stopped: what the backup left out was not put back; run the same command again")
 			return nil
+		}
+		if err := c.readHostKeysAgain(ctx, n, remote); err != nil {
+			rep.Notes = append(rep.Notes, "its host keys, which the restore may have changed, could not be read again: "+err.Error())
 		}
 		err = c.repopulate(ctx, n, remote, &rep)
 		if n.Overlay.Restart {

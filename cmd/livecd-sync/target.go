@@ -64,7 +64,7 @@ func (a *app) reach(s *site.Site) *nodes {
 }
 
 func (a *app) newNodes(s *site.Site) *nodes {
-	return &nodes{site: s, secrets: new(secret.Keeper), clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK")}
+	return &nodes{site: s, secrets: new(secret.Keeper), clock: a.clock, version: version, agent: a.getenv("SSH_AUTH_SOCK"), state: a.stateDir("hostkeys")}
 }
 
 func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*target, error) {
@@ -86,7 +86,7 @@ func (a *app) openSite(ctx context.Context, s *site.Site, accept []string) (*tar
 			t.accept[n] = true
 		}
 	}
-	if err := errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores()); err != nil {
+	if err := errors.Join(t.checkSecrets(ctx), t.checkCertificates(), t.checkStores(), t.checkLogins()); err != nil {
 		return t, err
 	}
 	t.recorder, err = a.recorder(t.site)
@@ -111,10 +111,17 @@ func (a *app) newTarget(s *site.Site) (*target, error) {
 
 // cacheDir is where the user's caches are, by the XDG base directory
 // specification; "" where the environment names no place.
-func (a *app) cacheDir(name string) string {
-	dir := a.getenv("XDG_CACHE_HOME")
+func (a *app) cacheDir(name string) string { return a.userDir("XDG_CACHE_HOME", ".cache", name) }
+
+// stateDir is where the user's programs keep what they have found out, likewise.
+func (a *app) stateDir(name string) string {
+	return a.userDir("XDG_STATE_HOME", filepath.Join(".local", "state"), name)
+}
+
+func (a *app) userDir(variable, below, name string) string {
+	dir := a.getenv(variable)
 	if home := a.getenv("HOME"); !filepath.IsAbs(dir) && filepath.IsAbs(home) {
-		dir = filepath.Join(home, ".cache")
+		dir = filepath.Join(home, below)
 	}
 	if !filepath.IsAbs(dir) {
 		return ""
@@ -156,6 +163,10 @@ func (t *target) checkSecrets(ctx context.Context) error {
 		check(n.At("bmc.password"), "bmc.password of "+n.Name, n.BMC.Password)
 		if n.SSH != nil {
 			check(n.At("ssh.password"), "ssh.password of "+n.Name, n.SSH.Password)
+		}
+		if n.Login != nil {
+			check(n.At("login.password"), "login.password of "+n.Name, n.Login.Password)
+			check(n.At("login.initial"), "login.initial of "+n.Name, n.Login.Initial)
 		}
 	}
 	for _, s := range t.stores() {
@@ -307,7 +318,7 @@ func (t *target) logExchange(x redfish.Exchange) {
 // runner makes what applies p, which was made by t.plan.
 func (t *target) runner(p plan.Plan) *apply.Runner {
 	r := &apply.Runner{
-		Dial: t.dial, Host: t.nodes.Host, Beside: t.observer().Beside, Overlays: t.nodes, Images: t.images,
+		Dial: t.dial, Host: t.nodes.Host, Login: t.login, Beside: t.observer().Beside, Overlays: t.nodes, Images: t.images,
 		Accept: t.accept, Clock: t.app.clock, Jobs: t.app.jobs,
 	}
 	if t.app.quiet {

@@ -114,6 +114,23 @@ func (a *authentication) hint() string {
 	return "see ssh.identity, ssh.password and ssh.user; a live system that was just booted may need its first login, on its console"
 }
 
+// A refusedError is a login that a node refused, or that it ends until the password is
+// changed.
+type refusedError struct{ error }
+
+// Refused reports whether a node was reached and did not let in.
+func Refused(err error) bool { _, ok := errors.AsType[refusedError](err); return ok }
+
+// PublicKey is the public half of a private key, as authorized_keys has it. Its errors
+// are of type *bmc.Error.
+func PublicKey(identity string) (string, error) {
+	signer, err := Config{Identity: identity}.readIdentity()
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " livecd-sync", nil
+}
+
 // isAuthError tells a refused login; x/crypto has no type for it. Message 51 is
 // SSH_MSG_USERAUTH_FAILURE, which it does not always expect.
 func isAuthError(err error) bool {

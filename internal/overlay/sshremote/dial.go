@@ -190,8 +190,9 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 		e.Hint = cmp.Or(c.Hints.Silent, "see whether the node is up, and ssh.address in the site file")
 	case check.refused():
 		e.Hint, e.Err = check.refusal()
+		e.Err = otherKeyError{e.Err}
 	case isAuthError(err):
-		e.Kind, e.Err, e.Hint = bmc.KindAuth, fmt.Errorf("the %s let %s in with none of: %s", c.peer(), c.User, auth.names()), cmp.Or(c.Hints.Login, auth.hint())
+		e.Kind, e.Err, e.Hint = bmc.KindAuth, refusedError{fmt.Errorf("the %s let %s in with none of: %s", c.peer(), c.User, auth.names())}, cmp.Or(c.Hints.Login, auth.hint())
 	case c.Algorithms == AlgorithmsSafe && onlyOld(err):
 		e.Err, e.Hint = fmt.Errorf("the %s knows only algorithms that are not safe any more: %w", c.peer(), err), c.Hints.Old
 	default:

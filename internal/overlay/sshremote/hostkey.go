@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -114,6 +115,37 @@ func (h *hostKeyCheck) known(callback ssh.HostKeyCallback, address string, trust
 		h.wanted = append(h.wanted, ssh.FingerprintSHA256(w.Key))
 	}
 	return algorithms
+}
+
+// An otherKeyError is a host key that was not taken.
+type otherKeyError struct{ error }
+
+// OtherHostKey reports whether a node was not spoken to because it showed another host
+// key than the wanted one.
+func OtherHostKey(err error) bool { _, ok := errors.AsType[otherKeyError](err); return ok }
+
+// KnownHosts writes host keys, each "TYPE BASE64", as a known_hosts file has them.
+func KnownHosts(address string, port int, keys []string) string {
+	if port == 0 {
+		port = 22
+	}
+	host := knownhosts.Normalize(net.JoinHostPort(address, strconv.Itoa(port)))
+	var b strings.Builder
+	for _, k := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		b.WriteString(host + " " + k + "\n")
+	}
+	return b.String()
+}
+
+// KeysOf are the host keys of a text that KnownHosts has written.
+func KeysOf(text string) []string {
+	var keys []string
+	for line := range strings.Lines(text) {
+		if _, key, found := strings.Cut(strings.TrimSpace(line), " "); found {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // noKey is a public key that no node has.

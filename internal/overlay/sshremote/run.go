@@ -85,8 +85,8 @@ func (c *Conn) status(ctx context.Context, err error, tail *tail) error {
 	if expired.MatchString(said) {
 		return &bmc.Error{
 			Op: "ssh to " + c.config.address(), Kind: bmc.KindAuth,
-			Err:  fmt.Errorf("the password of %s has to be changed before anything else: %s", c.config.User, said),
-			Hint: "make the first login on its console by hand",
+			Err:  refusedError{fmt.Errorf("the password of %s has to be changed before anything else: %s", c.config.User, said)},
+			Hint: "make the first login on its console by hand, or write login: in the site file",
 		}
 	}
 	return &overlay.ExitError{Status: exit.ExitStatus(), Signal: exit.Signal(), Stderr: said}
