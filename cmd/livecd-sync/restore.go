@@ -28,7 +28,8 @@ works with files that were replaced or removed is listed, and needs a restart.
 --from also takes the file of an archive that was packed by hand, as
 "tar czf overlay.tar.gz /run/overlayfs/rw" does: plain, or compressed with gzip,
 zstd, bzip2 or xz. It is read whole before the node is touched, and what such an
-archive has lost is said.
+archive has lost is said. Where in it the upper dir lies is told by the layouts of
+live systems; if it has none of these, --prefix names the directory.
 
 --offline DIR makes an upper dir instead, for an overlay that is to be mounted
 later, on a persistent partition for example: DIR is a path on the node that is
@@ -54,6 +55,8 @@ as holding part of a backup. The second ends at once.
 		},
 	}
 	c.Flags().StringVar(&req.ID, "from", site.RestoreLatest, "the backup's ID, or the file of an archive")
+	c.Flags().StringVar(&req.Prefix, "prefix", "",
+		"the directory of an archive that is the upper dir, or . for its own names")
 	c.Flags().BoolVar(&req.OntoOtherImage, "onto-other-image", false,
 		"restore also when the backup is of another image than the one that runs")
 	c.Flags().StringVar(&method, "method", string(overlay.MethodMerged),
@@ -72,6 +75,9 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	}
 	if err := archiveOrBackup(&req); err != nil {
 		return err
+	}
+	if req.Prefix != "" && req.Archive == "" {
+		return errors.New("--prefix is about an archive, and --from names none; leave it out")
 	}
 	if err := chooseMethod(&req, method); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
+	"path"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -27,12 +27,6 @@ import (
 var layouts = []string{
 	"run/overlay/overlayfs/rw", "overlay/overlayfs/rw", "run/overlayfs/rw", "overlayfs/rw",
 	"run/live/overlay/rw", "live/overlay/rw", "overlay/rw", "rw", "run/overlayfs", "overlayfs",
-}
-
-// topLevel are the directories that a root has (FHS 3.0), and the names by which
-// an archive of bare names is known for the contents of one.
-var topLevel = []string{
-	"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt", "root", "sbin", "srv", "tmp", "usr", "var",
 }
 
 // A foreignArchive is an archive of an upper dir that Backup did not make: by
@@ -50,9 +44,11 @@ type foreignArchive struct {
 
 // openForeign reads an archive twice: for where in it the upper dir lies, and
 // for whether it is whole. Its errors have KindOverlay.
-func openForeign(ctx context.Context, file string) (*foreignArchive, error) {
+// prefix is the directory of the archive that is the upper dir, "." for its top,
+// and "" to find that out.
+func openForeign(ctx context.Context, file, prefix string) (*foreignArchive, error) {
 	f := &foreignArchive{file: file}
-	if err := f.findPrefix(ctx); err != nil {
+	if err := f.place(ctx, prefix); err != nil {
 		return nil, err
 	}
 	dirs := make(map[string]bool) // true: nothing in it was deleted
@@ -115,12 +111,10 @@ func (f *foreignArchive) vet(m member) error {
 // of a root.
 func (f *foreignArchive) findPrefix(ctx context.Context) error {
 	fits := make([]int64, len(layouts)) // members; -1: not all are there
-	tops := make(map[string]bool)
-	partly := ""
+	seen := shape{tops: make(map[string]bool), roots: make(map[string]bool)}
+	partly := false
 	err := f.scan(ctx, func(_ *archive, m member) error {
-		if top, _, _ := strings.Cut(strings.TrimPrefix(m.name, "./"), "/"); len(tops) < 100 {
-			tops[top] = true
-		}
+		seen.add(strings.TrimPrefix(m.name, "./"))
 		for i, prefix := range layouts {
 			l := layout{prefix: prefix}
 			_, in := l.inside(m.name)
@@ -129,9 +123,7 @@ func (f *foreignArchive) findPrefix(ctx context.Context) error {
 			case in && fits[i] >= 0:
 				fits[i]++
 			case !in && !ancestor && !work:
-				if fits[i] > 0 {
-					partly = prefix
-				}
+				partly = partly || fits[i] > 0
 				fits[i] = -1
 			}
 		}
@@ -148,26 +140,37 @@ func (f *foreignArchive) findPrefix(ctx context.Context) error {
 	if f.layout.prefix != "" {
 		return nil
 	}
-	return f.bare(tops, partly)
+	if !partly && seen.isRoot() {
+		return nil
+	}
+	return f.failed(fmt.Errorf("it cannot be told where in it the upper dir lies: %s", seen),
+		"name the directory of the archive that is the upper dir: --prefix DIR, or --prefix . if its own names are those of the root")
 }
 
-// bare accepts an archive whose names are those of a root.
-func (f *foreignArchive) bare(tops map[string]bool, partly string) error {
-	_, run := tops["run"] // never in an upper dir: /run is a file system of its own
-	for _, name := range topLevel {
-		if tops[name] && !run && partly == "" {
-			return nil
-		}
+// place decides where the upper dir lies.
+func (f *foreignArchive) place(ctx context.Context, prefix string) error {
+	if prefix == "" {
+		return f.findPrefix(ctx)
 	}
-	var names []string
-	for name := range tops {
-		if names = append(names, Printable(name)); len(names) == 5 {
-			break
-		}
+	if f.layout.prefix = strings.Trim(path.Clean("/"+prefix), "/"); f.layout.prefix == "" {
+		return nil
 	}
-	slices.Sort(names)
-	return f.failed(fmt.Errorf("it cannot be told where in it the upper dir lies; it begins with %q", names),
-		"pack it anew so that its names are those of the root: tar czf overlay.tar.gz -C UPPERDIR .")
+	return f.holdsPrefix(ctx)
+}
+
+// holdsPrefix is an error if nothing is below the prefix.
+func (f *foreignArchive) holdsPrefix(ctx context.Context) error {
+	seen := shape{tops: make(map[string]bool), roots: make(map[string]bool)}
+	found := false
+	err := f.scan(ctx, func(_ *archive, m member) error {
+		seen.add(strings.TrimPrefix(m.name, "./"))
+		found = found || !m.outside
+		return nil
+	})
+	if err != nil || found {
+		return err
+	}
+	return f.failed(fmt.Errorf("it holds nothing below %q: %s", f.layout.prefix, seen), "see what is in it: tar tf; and name the directory with --prefix")
 }
 
 func (f *foreignArchive) failed(err error, hint string) error {

@@ -155,6 +155,10 @@ func TestForeignRefuses(t *testing.T) {
 		"two archives":        {append(bytes.Clone(whole), whole...), "closing blocks"},
 		"more than an upper":  {packed(t, dir("run/overlayfs/rw/"), file("run/overlayfs/rw/f"), file("etc/passwd")), "cannot be told"},
 		"of /run":             {packed(t, file("run/utmp"), file("etc/passwd")), "cannot be told"},
+		"below a mount":       {packed(t, dir("mnt/upper/"), dir("mnt/upper/etc/"), file("mnt/upper/etc/f")), `below "mnt/upper"`},
+		"below /var":          {packed(t, file("var/tmp/rescue/etc/f"), file("var/tmp/rescue/root/f")), `below "var/tmp/rescue"`},
+		"of homes":            {packed(t, file("home/a/f")), "begins with \"home\""},
+		"v7, a device":        {v7(packed(t, tar.Header{Name: "rw/etc/d", Typeflag: tar.TypeChar})), "is none"},
 		"of anything":         {packed(t, file("holiday.jpg")), "cannot be told"},
 		"leads out":           {packed(t, file("rw/../../etc/passwd")), "leads out"},
 		"a link out of it":    {packed(t, file("rw/f"), tar.Header{Name: "rw/l", Typeflag: tar.TypeLink, Linkname: "etc/shadow"}), "leads out"},
@@ -175,6 +179,68 @@ func TestForeignRefuses(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// v7 makes headers of the tar before POSIX of an archive's, which has no data.
+func v7(archive []byte) []byte {
+	for at := 0; at < len(archive) && archive[at] != 0; at += 512 {
+		h := archive[at : at+512]
+		clear(h[257:])
+		copy(h[148:156], "        ")
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	}
+	return archive
+}
+
+// TestForeignOld: archives of the tar before POSIX, archives with global headers,
+// and archives whose place is named, are read as GNU tar reads them.
+func TestForeignOld(t *testing.T) {
+	m := newMachine(t)
+	n := m.boot(t, "")
+	n.run("mkdir -p /mnt/up/etc/old/sub /mnt/up/lab/kept && cd /mnt/up/etc/old && echo one >sub/f && chmod 640 sub/f && chown 12:34 sub/f && ln sub/f g && ln -s sub/f l && chmod 750 sub && touch -d @1000000000 sub/f")
+	const look = "cd /etc/old && stat -c '%n %f %u %g %Y %h %N' sub sub/f g l && cat g"
+	for name, test := range map[string]struct{ pack, prefix string }{
+		"v7":          {"tar cf - --format=v7 -C /mnt --transform 's,^up,rw,' up", ""},
+		"v7, bare":    {"cd /mnt/up && tar cf - --format=v7 etc lab", "."},
+		"oldgnu":      {"tar cf - --format=oldgnu -C /mnt up", "up"},
+		"global":      {"tar cf - --format=posix --pax-option=comment=x,gname=g,mtime=1000000000,uid=12,gid=34 -C /mnt/up ./etc ./lab", ""},
+		"by a prefix": {"tar cf - -C / mnt/up", "/mnt/up/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "overlay.tar")
+			n.t = t
+			must(t, os.WriteFile(file, []byte(n.run(test.pack)), 0o600))
+			next := m.boot(t, "")
+			next.run("mkdir /tmp/gnu")
+			report, err := overlay.Restore(t.Context(), next.conn, nil, overlay.RestoreRequest{Node: "n1", Archive: file, Prefix: test.prefix})
+			must(t, err)
+			// GNU tar's own reading is what counts.
+			packed, err := os.ReadFile(file)
+			must(t, err)
+			must(t, next.conn.Run(t.Context(), overlay.Command{Script: "tar xpf - --numeric-owner -C /tmp/gnu", Stdin: bytes.NewReader(packed)}))
+			want := next.run("cd $(dirname $(find /tmp/gnu -name old -path '*/etc/*'))/.. && " + strings.Replace(look, "cd /etc/old", "cd etc/old", 1))
+			if got := next.run(look); got != want || !strings.Contains(got, "sub/f 81a0 12 34 1000000000 2 ") {
+				t.Errorf("got\n%s\nGNU tar makes of it\n%s", got, want)
+			}
+			if len(report.Differences) > 0 {
+				t.Errorf("differences: %q", report.Differences)
+			}
+		})
+	}
+	_, err := overlay.Restore(t.Context(), n.conn, nil, overlay.RestoreRequest{Node: "n1", Archive: filepath.Join(t.TempDir(), "none"), Prefix: "x"})
+	if bmc.KindOf(err) != bmc.KindOverlay {
+		t.Errorf("no file: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "overlay.tar")
+	must(t, os.WriteFile(file, packed(t, tar.Header{Name: "rw/etc/f", Typeflag: tar.TypeReg}), 0o600))
+	_, err = overlay.Restore(t.Context(), n.conn, nil, overlay.RestoreRequest{Node: "n1", Archive: file, Prefix: "other"})
+	if !strings.Contains(fmt.Sprint(err), `nothing below "other"`) {
+		t.Errorf("a prefix that is not there: %v", err)
 	}
 }
 

@@ -17,7 +17,8 @@ type layout struct {
 	made bool
 }
 
-// relative takes the slashes off that tar -P leaves at the beginning of names.
+// relative takes the slashes off that tar -P leaves at the beginning of names, and
+// makes directories of what older tars mean as such: files with a slash at the end.
 func (l *layout) relative(m *member) {
 	name, link := m.name, m.link
 	m.name = strings.TrimLeft(name, "/")
@@ -27,6 +28,12 @@ func (l *layout) relative(m *member) {
 	l.made = m.name != name || m.link != link
 	if m.name == "" && name != "" {
 		m.name = "."
+	}
+	switch m.kind {
+	case typeFile, typeOldFile:
+		if strings.HasSuffix(name, "/") {
+			m.kind, l.made = typeDir, true
+		}
 	}
 }
 
@@ -85,17 +92,32 @@ func (a *archive) place(m *member, ext extended, at int) error {
 // Offsets and lengths within a tar header (POSIX.1-2001 ustar).
 const (
 	nameBytes  = 100
-	linkAt     = 157
 	checksumAt = 148
+	linkAt     = 157
+	magicAt    = 257
 	prefixAt   = 345
 	prefixEnd  = 500
 )
+
+// toUSTAR makes a header of the tar before POSIX one of POSIX: what it did not
+// write lies where POSIX has more fields.
+func toUSTAR(header []byte) {
+	clear(header[magicAt:blockBytes])
+	copy(header[magicAt:], "ustar\x0000")
+	setChecksum(header)
+}
 
 // rename makes a member's blocks up to its data anew, from its own header and
 // what follows that, under the names that m has. Numbers, xattrs and the maps of
 // sparse files stay as they were written.
 func rename(m member, ext extended, old []byte) []byte {
 	header, rest := bytes.Clone(old[:blockBytes]), old[blockBytes:]
+	if isV7(header) {
+		toUSTAR(header)
+	}
+	if m.kind == typeDir { // which older tars tell by a slash alone
+		header[156] = typeDir
+	}
 	posix := header[262] == 0
 	long := len(m.name) > nameBytes || len(m.link) > nameBytes
 	var head []byte

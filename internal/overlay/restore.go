@@ -19,6 +19,9 @@ type RestoreRequest struct {
 	// Archive is the file of an archive that Backup did not make, to be restored
 	// in place of a backup; ID is then not used.
 	Archive string
+	// Prefix is the directory of the archive that is the upper dir, "." for its
+	// top; "": that is found out, or the archive is refused.
+	Prefix string
 	// BootID is the boot that is to receive it; "": whatever the node runs.
 	BootID string
 	// VolumeOf reads the identity of the live medium that the node runs; its
@@ -139,7 +142,7 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 // it is whole, and what of it counts.
 func (r *restoration) open(ctx context.Context, store Store, req RestoreRequest) error {
 	if req.Archive != "" {
-		f, err := openForeign(ctx, req.Archive)
+		f, err := openForeign(ctx, req.Archive, req.Prefix)
 		if err != nil {
 			return err
 		}

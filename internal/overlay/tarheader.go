@@ -25,6 +25,7 @@ const (
 	typeContiguous = '7'
 	typeSparse     = 'S' // GNU, with its map in the header
 	typePAX        = 'x'
+	typeGlobalPAX  = 'g' // for all members from there on
 	typeLongName   = 'L' // GNU
 	typeLongLink   = 'K' // GNU
 )
@@ -84,10 +85,21 @@ var (
 	errTrailing  = archiveError("the archive goes on after its closing blocks")
 )
 
-// parseHeader reads a header block by itself.
-func parseHeader(b []byte) (member, error) {
-	if !bytes.HasPrefix(b[257:], []byte("ustar")) {
-		return member{}, archiveError("a block that should be a tar header is none")
+// isV7 reports whether a header block is of the tar before POSIX, which has no
+// magic.
+func isV7(b []byte) bool { return !bytes.HasPrefix(b[magicAt:], []byte("ustar")) }
+
+// parseHeader reads a header block by itself. v7 takes those of the tar before
+// POSIX, too.
+func parseHeader(b []byte, v7 bool) (member, error) {
+	if isV7(b) {
+		// GNU tar writes directories of this format as ustar's, too. A device would
+		// have no number, and be taken for a whiteout.
+		if !v7 || b[0] == 0 || !strings.ContainsRune("\x00"+"0125", rune(b[156])) || !checksumMatches(b) {
+			return member{}, archiveError("a block that should be a tar header is none")
+		}
+		b = bytes.Clone(b)
+		toUSTAR(b)
 	}
 	if !checksumMatches(b) {
 		return member{}, archiveError("a tar header's checksum does not match")
@@ -258,7 +270,10 @@ func parsePAX(b []byte) (map[string]string, error) {
 	return records, nil
 }
 
-var unquotePAX = strings.NewReplacer("%3D", "=", "%25", "%")
+var (
+	unquotePAX = strings.NewReplacer("%3D", "=", "%25", "%")
+	quotePAX   = strings.NewReplacer("=", "%3D", "%", "%25")
+)
 
 // parseTimestamp reads seconds with a fraction: "-1.5" is one and a half
 // seconds before 1970.

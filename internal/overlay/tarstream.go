@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 )
 
 const (
@@ -30,6 +32,8 @@ type archive struct {
 	buf  []byte
 	// records are those of the current member's pax header, nil without one.
 	records map[string]string
+	// global are the records of global pax headers so far.
+	global map[string]string
 	// whiteouts holds the names that a hard link may share a whiteout with.
 	whiteouts map[string]bool
 	// foreign says how the archive was packed; nil: by Backup.
@@ -62,13 +66,17 @@ func (a *archive) next() (member, error) {
 			}
 			return member{}, a.end()
 		}
-		m, err := parseHeader(block)
+		m, err := parseHeader(block, a.foreign != nil)
 		if err != nil {
 			return member{}, err
 		}
 		switch m.kind {
 		case typePAX, typeLongName, typeLongLink:
 			if err := a.extend(&ext, m); err != nil {
+				return member{}, err
+			}
+		case typeGlobalPAX:
+			if err := a.extendAll(ext, m); err != nil {
 				return member{}, err
 			}
 		default:
@@ -111,6 +119,42 @@ func (a *archive) extend(ext *extended, h member) error {
 	return archiveError("a member has extended headers that contradict each other")
 }
 
+// extendAll reads a header for all members from there on. They are given its
+// records as their own, so that it is passed on with none of them.
+func (a *archive) extendAll(ext extended, h member) error {
+	if a.foreign == nil || ext.any() {
+		return archiveError("the archive has a global header where none may be")
+	}
+	var own extended
+	h.kind = typePAX
+	if err := a.extend(&own, h); err != nil {
+		return err
+	}
+	if a.global == nil {
+		a.global = make(map[string]string)
+	}
+	delete(own.pax, "comment") // as "git archive" writes it; it is about no member
+	maps.Copy(a.global, own.pax)
+	a.head = a.head[:0]
+	return nil
+}
+
+// withGlobal adds to what stands before a member what stands before all.
+func (a *archive) withGlobal(ext extended) extended {
+	if len(a.global) == 0 {
+		return ext
+	}
+	all, raw := maps.Clone(a.global), []byte(nil)
+	for _, key := range slices.Sorted(maps.Keys(a.global)) {
+		if _, own := ext.pax[key]; !own {
+			raw = append(raw, paxRecord(quotePAX.Replace(key), a.global[key])...)
+		}
+	}
+	maps.Copy(all, ext.pax)
+	ext.pax, ext.raw = all, append(raw, ext.raw...)
+	return ext
+}
+
 func (a *archive) extendedData(size int64) ([]byte, error) {
 	start := len(a.head)
 	for range (size + blockBytes - 1) / blockBytes {
@@ -127,6 +171,7 @@ func (a *archive) extendedData(size int64) ([]byte, error) {
 // complete applies the extended headers to a member's own.
 func (a *archive) complete(m member, ext extended) (member, error) {
 	at := len(a.head) - blockBytes // of the member's own header
+	ext = a.withGlobal(ext)
 	a.records = ext.pax
 	if ext.longName != "" {
 		m.name = ext.longName
@@ -139,6 +184,7 @@ func (a *archive) complete(m member, ext extended) (member, error) {
 	}
 	if a.foreign != nil {
 		a.foreign.relative(&m)
+		a.foreign.made = a.foreign.made || len(a.global) > 0 || isV7(a.head[at:])
 	}
 	if err := m.finish(); err != nil {
 		return member{}, err
