@@ -12,6 +12,10 @@ var (
 	// cursor was, in the middle of a prompt too, and end with their line. One that
 	// has not ended yet reaches to the end of the text.
 	messages = regexp.MustCompile(`(<\d{1,3}>)?\[ *\d+\.\d{6}\][^\n]*(\n|$)|\[(  OK  |FAILED|DEPEND|  WARN|\*[* ]{2,}|[* ]{2,}\*| {2,}\*+ *) *\][^\n]*(\n|$)`)
+	// ended are those of them whose line has ended.
+	ended = regexp.MustCompile(strings.ReplaceAll(messages.String(), `(\n|$)`, `\n`))
+	// panics is the kernel's last word.
+	panics = regexp.MustCompile(`Kernel panic - not syncing[^\r\n]*`)
 	// unfinished is an escape sequence whose end is still to come.
 	unfinished = regexp.MustCompile(`\x1b[^@-~]?[0-?]*$`)
 )

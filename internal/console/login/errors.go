@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,9 @@ func (d *dialog) explain(ctx context.Context, err error) error {
 	case errors.Is(err, errEnded):
 		e := d.fail(bmc.KindUnreachable, "%w", "run apply again: it goes on from what it finds; see whether the BMC answers", d.withScreen(errors.New("the console ended before the login was done")))
 		if cause, ok := errors.AsType[*brokenError](err); ok {
-			e.Kind, e.Hint = bmc.KindOf(cause.error), cmpOr(bmc.HintOf(cause.error), e.Hint)
+			if own, ok := errors.AsType[*bmc.Error](cause.error); ok {
+				e.Kind, e.Hint = own.Kind, cmp.Or(bmc.HintOf(own), e.Hint)
+			}
 			e.Err = d.withScreen(cause.error)
 		}
 		return e
@@ -45,13 +48,6 @@ func (d *dialog) explain(ctx context.Context, err error) error {
 		return d.fail(bmc.KindCancelled, "%w", "run apply again: it goes on from what it finds", err)
 	}
 	return d.fail(bmc.KindProtocol, "%w", look, d.withScreen(err))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // withScreen adds the last lines of the screen to an error.

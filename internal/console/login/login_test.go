@@ -221,6 +221,23 @@ func TestLook(t *testing.T) {
 	}
 }
 
+func TestHostKeys(t *testing.T) {
+	const blob = "AAAAC3NzaC1lZDI1NTE5AAAAIIQ2cBRyoFIFbgLLRdWSYeQjS4Fl6ceEOovWd3vQ8Ib9"
+	if got := HostKeys("noise\n" + aHostKey + " root@pit\nssh-rsa " + blob + "\n" + aHostKey + "\n"); len(got) != 1 || got[0] != aHostKey {
+		t.Errorf("%q", got)
+	}
+	for i := range len(blob) - 4 { // what the line may lose
+		if lost := blob[:i] + blob[i+4:]; lost != blob && isKey("ssh-ed25519", lost) {
+			t.Errorf("%d: %s is taken for a key", i, lost)
+		}
+	}
+	for _, bad := range []string{"", "AAAA", "AAAAAAAAAAA=", "/////w==", "AAAAC3NzaC1lZDI1NTE5", blob[:8]} {
+		if isKey("ssh-ed25519", bad) {
+			t.Errorf("%q is taken for a key", bad)
+		}
+	}
+}
+
 func TestEncode(t *testing.T) {
 	script := "echo 'a!b\\c' \"$x\" \tü%\n"
 	code := encode(script)

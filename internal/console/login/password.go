@@ -48,8 +48,11 @@ func (d *dialog) logIn(ctx context.Context) error {
 		case !good && d.mayBeShell():
 			return d.enter()
 		case !good: // silent
+			if d.screen.panic != "" && patience >= nudgeMost {
+				return d.fail(bmc.KindMedia, "its boot has ended: %s", "look at the console: livecd-sync console "+d.Node, d.screen.panic)
+			}
 			patience = min(2*patience, nudgeMost)
-			if err := d.screen.write(wake); err != nil {
+			if _, err := d.wake(); err != nil {
 				return err
 			}
 			continue
@@ -62,6 +65,14 @@ func (d *dialog) logIn(ctx context.Context) error {
 			patience = nudgeAsked
 		}
 	}
+}
+
+// wake types Enter, where that can do no harm, and reports whether it did.
+func (d *dialog) wake() (bool, error) {
+	if d.screen.panic != "" || !mayWake(d.screen.text()) {
+		return false, nil
+	}
+	return true, d.screen.write(wake)
 }
 
 // mayBeShell reports whether a login that asks nothing more may have led to a
@@ -77,10 +88,13 @@ func (d *dialog) answer(ctx context.Context, s sight) (bool, error) {
 		return false, d.answerName(ctx)
 	case atPassword, atCurrent, atNew, atAgain:
 		return false, d.answerSecret(ctx, s)
-	case atRootShell:
-		return true, d.enter()
-	case atUserShell:
-		if d.asking { // some give root a prompt of this kind
+	case atRootShell, atUserShell: // some give root a prompt of the latter kind
+		if !d.asking {
+			if there, err := d.provoke(ctx, s); err != nil || !there {
+				return false, err
+			}
+		}
+		if d.asking || s == atRootShell {
 			return true, d.enter()
 		}
 		return false, d.fail(bmc.KindBusy, "somebody who is not root is logged in there", "log out on the console: livecd-sync console "+d.Node)
@@ -91,6 +105,19 @@ func (d *dialog) answer(ctx context.Context, s sight) (bool, error) {
 	// A boot loader goes on by itself, or does not: nothing is typed there.
 	_, err := d.screen.wait(ctx, 0, 0, func() bool { return d.screen.look() != s })
 	return false, err
+}
+
+// provoke reports whether what looks like a prompt comes back after an Enter.
+// Else it is none: much that a machine says while it starts ends like one.
+func (d *dialog) provoke(ctx context.Context, s sight) (bool, error) {
+	came, err := d.screen.next(ctx, nudge)
+	if err != nil || came {
+		return false, err
+	}
+	if typed, err := d.wake(); err != nil || !typed {
+		return false, err
+	}
+	return d.screen.wait(ctx, settle, nudge, func() bool { return d.screen.look() == s })
 }
 
 // enter notes that a shell is there.
@@ -104,6 +131,9 @@ func (d *dialog) enter() error {
 func (d *dialog) answerName(ctx context.Context) error {
 	text := d.screen.text()
 	switch {
+	case d.asking && barred.MatchString(text):
+		return d.fail(bmc.KindAuth, "root may not log in: %s", "unlock it on the node (faillock --user root --reset), or boot it anew",
+			strings.TrimSpace(barred.FindString(text)))
 	case d.typed > 0:
 		if err := d.changeEnded(ctx, text); err != nil {
 			return err

@@ -120,8 +120,8 @@ func (b *box) console(argv ...string) *os.File {
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 			err = cmd.Run()
-			if _, failed := errors.AsType[*exec.ExitError](err); failed {
-				err = nil // a login that was refused
+			if _, failed := errors.AsType[*exec.ExitError](err); failed || errors.Is(err, syscall.EIO) {
+				err = nil // a login that was refused, or a terminal that is not free yet
 			}
 		}
 		ended <- err

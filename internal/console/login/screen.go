@@ -32,7 +32,8 @@ type screen struct {
 	ending sync.Once
 	over   error // once the console has ended
 
-	heard  []byte   // since the last key
+	heard  []byte   // since the last key, without the messages that have ended
+	panic  string   // what the kernel said when it panicked
 	secret bool     // what was typed last must not be shown
 	hidden []string // texts that must never be shown
 	past   []string // lines from before the last key
@@ -159,7 +160,8 @@ func (s *screen) last(n int) []string {
 
 // wait waits until enough is satisfied and nothing followed for the time of
 // quiet, and gives up when nothing at all came for the time of silence (0:
-// never). It reports whether enough was satisfied.
+// never). It reports whether enough was satisfied. What the kernel says counts
+// for nothing: it may never stop.
 func (s *screen) wait(ctx context.Context, quiet, silence time.Duration, enough func() bool) (bool, error) {
 	for {
 		s.drain()
@@ -196,7 +198,8 @@ func (s *screen) drain() {
 // errEnded marks the end of the console.
 var errEnded = errors.New("the console has ended")
 
-// next waits for the next words, and reports whether they came in time.
+// next waits for the next words, and reports whether they came in time. Messages
+// of the kernel are no words.
 func (s *screen) next(ctx context.Context, patience time.Duration) (bool, error) {
 	if s.over != nil {
 		return false, s.over
@@ -207,22 +210,31 @@ func (s *screen) next(ctx context.Context, patience time.Duration) (bool, error)
 		defer timer.Stop()
 		silent = timer.C
 	}
-	select {
-	case b := <-s.chunks:
-		s.hear(b)
-		return true, nil
-	case err := <-s.failed:
-		s.over = s.lost(err)
-		return false, s.over
-	case <-silent:
-		return false, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
+	for before := s.text(); ; {
+		select {
+		case b := <-s.chunks:
+			if s.hear(b); s.text() != before {
+				return true, nil
+			}
+		case err := <-s.failed:
+			s.over = s.lost(err)
+			return false, s.over
+		case <-silent:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
 	}
 }
 
+// hear takes what came. Messages are taken out at once, so that no number of them
+// hides what stands before them.
 func (s *screen) hear(b []byte) {
 	s.heard = append(s.heard, b...)
+	if at := panics.Find(s.heard); at != nil {
+		s.panic = strings.TrimSpace(clean(string(at)))
+	}
+	s.heard = ended.ReplaceAll(s.heard, nil)
 	if over := len(s.heard) - heardMost; over > 0 {
 		s.heard = append(s.heard[:0], s.heard[over+heardMost/2:]...)
 	}

@@ -67,8 +67,21 @@ var (
 	// noMatch says that the two new passwords were not the same.
 	noMatch = regexp.MustCompile(`(?i)(do not|don't|did not) match`)
 	// incorrect says that a login was refused.
-	incorrect = regexp.MustCompile(`(?i)(login incorrect|authentication failure|login failed|permission denied|access denied|account .*locked|refused on this terminal|maximum number of tries)`)
+	incorrect = regexp.MustCompile(`(?i)(login incorrect|authentication failure|login failed|permission denied|access denied|refused on this terminal|maximum number of tries)`)
+	// barred says that no password lets the account in (pam_faillock, pam_unix).
+	barred = regexp.MustCompile(`(?im)^.*account (is |has |has been )?(temporarily )?(locked|expired|disabled).*$`)
+	// chooses is a screen of firmware or of a boot loader, on which an Enter would
+	// choose something.
+	chooses = regexp.MustCompile(`(?im)GNU GRUB|(isolinux|syslinux) \d|^boot: *$|press .*\b(to (enter|continue|boot|select)|any key)\b|boot (menu|manager)|setup utility|\bBIOS\b|\biPXE\b`)
 )
+
+// mayWake reports whether Enter can be typed on a silent screen: only what was
+// said last counts, for a machine that starts shows menus in passing.
+func mayWake(text string) bool {
+	const end = 1 << 10
+	text = strings.TrimRight(text, " \n")
+	return !chooses.MatchString(text[max(0, len(text)-end):]) && look(lastLine(text)) != atLoader
+}
 
 // reasons are the lines of a text that say why a password was refused.
 func reasons(text string) []string {

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -122,12 +123,17 @@ func HostKeys(text string) []string {
 }
 
 // isKey reports whether a public key is whole as far as can be seen: it begins
-// with its own type (RFC 4253 6.6).
+// with its own type, and its parts, each with its length, come to its end (RFC
+// 4253 6.6). A line that loses some of it brings no other key into being.
 func isKey(kind, data string) bool {
 	b, err := base64.StdEncoding.DecodeString(data)
-	if err != nil || len(b) < 4 {
-		return false
+	parts := 0
+	for ; err == nil && len(b) >= 4; parts++ {
+		n := binary.BigEndian.Uint32(b)
+		if uint64(n) > uint64(len(b)-4) || parts == 0 && string(b[4:4+n]) != kind {
+			return false
+		}
+		b = b[4+n:]
 	}
-	n := int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
-	return n == len(kind) && len(b) > 4+n && string(b[4:4+n]) == kind
+	return err == nil && len(b) == 0 && parts > 1
 }
