@@ -237,8 +237,11 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 	defer func() { rep.Notes = append(unlocked, rep.Notes...) }()
 	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
-		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" || req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
+		if rep, err = overlay.Restore(ctx, remote, st, req); err != nil || req.Archive != "" {
 			return err
+		}
+		if req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
+			return c.listLeftOut(ctx, st, n, &rep)
 		}
 		if isClosed(req.Stop) {
 			rep.Notes = append(rep.Notes, "stopped: what the backup left out was not put back; run the same command again")

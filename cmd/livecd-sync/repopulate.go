@@ -54,6 +54,24 @@ func (c *nodes) repopulate(ctx context.Context, n site.Node, remote overlay.Remo
 	return nil
 }
 
+// listLeftOut says what a restore did not bring that is not mounted yet, or goes
+// down with the node: nothing is put back there.
+func (c *nodes) listLeftOut(ctx context.Context, st overlay.Store, n site.Node, rep *overlay.RestoreReport) error {
+	m, err := st.Get(ctx, n.Name, rep.ID)
+	if err != nil || len(m.LeftOut) == 0 {
+		return err
+	}
+	rep.Notes = append(rep.Notes, "the backup left out "+count(len(m.LeftOut), "file")+", which this kind of restore does not put back; one through the merged view does")
+	for _, f := range m.LeftOut {
+		if len(rep.Notes) > overlay.MaxDifferences {
+			rep.Notes = append(rep.Notes, "missing: and more; the backup's manifest names them")
+			break
+		}
+		rep.Notes = append(rep.Notes, "missing: "+f.Path+", "+size(f.Bytes))
+	}
+	return nil
+}
+
 // supplyOf finds the source whose key says most of a path: the path itself, a
 // directory that it lies in, or a pattern.
 func supplyOf(sources map[string]site.Source, name string) (overlay.Supply, bool) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,11 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	if n := len(t.site.Nodes); req.Archive != "" && n > 1 {
 		return fmt.Errorf("%s is the archive of one node, and %d are named; name the one that it is to go onto", req.Archive, n)
 	}
+	shown := map[string]string{}
 	if !yes {
+		if shown, err = a.showChosen(ctx, t, req); err != nil {
+			return err
+		}
 		if err := a.confirm(ctx, question(req, len(t.site.Nodes))); err != nil {
 			return err
 		}
@@ -98,6 +103,8 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	over := a.sayWhenStopped()
 	defer over()
 	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		req := req
+		req.ID = cmp.Or(shown[n.Name], req.ID)
 		return t.nodes.restoreOne(ctx, n, req, a.tell(n)), true
 	})
 }
@@ -133,8 +140,62 @@ func chooseMethod(req *overlay.RestoreRequest, method string) error {
 	return nil
 }
 
+// showChosen shows, node by node, what is about to be restored, and returns the
+// IDs: what somebody has agreed to is what is restored, whatever comes meanwhile.
+// It is on stderr, where the question is.
+func (a *app) showChosen(ctx context.Context, t *target, req overlay.RestoreRequest) (map[string]string, error) {
+	if req.Archive != "" {
+		st, err := os.Stat(req.Archive)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range t.site.Nodes {
+			fmt.Fprintln(a.err, printable(fmt.Sprintf("%s  %s, %s, changed %s ago", n.Name, req.Archive, size(st.Size()), age(a.clock.Now().Sub(st.ModTime())))))
+		}
+		return nil, nil
+	}
+	ids := make(map[string]string)
+	for _, n := range t.site.Nodes {
+		if !n.OverlayManaged() {
+			continue
+		}
+		m, notes, err := t.nodes.chosen(ctx, n, req.ID)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if err != nil { // the others may be of use; it fails again, and is counted then
+			fmt.Fprintln(a.err, printable(n.Name+"  nothing to restore: "+err.Error()))
+			continue
+		}
+		ids[n.Name] = m.ID
+		image := cmp.Or(m.Image, m.Volume.ID, "an image that is not known")
+		fmt.Fprintln(a.err, printable(fmt.Sprintf("%s  backup %s, %s ago, of %s, %s (%s unpacked)",
+			n.Name, m.ID, age(a.clock.Now().Sub(m.CreatedAt)), image, size(m.StoredBytes), size(m.RawBytes))))
+		for _, note := range notes {
+			fmt.Fprintln(a.err, printable("  note: "+note))
+		}
+	}
+	return ids, nil
+}
+
+// chosen is the backup of that ID, or the latest, as latestIfAsked has it.
+func (c *nodes) chosen(ctx context.Context, n site.Node, id string) (m overlay.Manifest, notes []string, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return m, nil, err
+	}
+	if id, notes, err = latestIfAsked(ctx, st, n.Name, id); err != nil {
+		return m, nil, err
+	}
+	m, err = st.Get(ctx, n.Name, id)
+	return m, notes, err
+}
+
 func question(req overlay.RestoreRequest, nodes int) string {
-	what := "backup " + req.ID
+	what := "these backups"
+	if nodes == 1 {
+		what = "this backup"
+	}
 	if req.Archive != "" {
 		what = req.Archive
 	}
