@@ -67,7 +67,7 @@ type S3 struct {
 
 // An Age says to whom a store's backups are encrypted (age-encryption.org/v1).
 type Age struct {
-	Recipients []string // public keys, age1…; at least one
+	Recipients []string // public keys, age1… or age1pq1…; at least one
 	// Identity is the private key, without which backups can be made and not
 	// restored.
 	Identity SecretRef

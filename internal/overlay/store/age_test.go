@@ -18,6 +18,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store/storetest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/site/siteload"
 )
 
 // keys are places of secrets and what is in them.
@@ -146,5 +147,25 @@ func TestRecipientsAreChecked(t *testing.T) {
 		if strings.Contains(fmt.Sprint(err), private) {
 			t.Errorf("%s: a secret is shown: %v", name, err)
 		}
+	}
+}
+
+// TestSiteFileTakesRecipients: a site file may name every kind of public key that
+// a store encrypts to.
+func TestSiteFileTakesRecipients(t *testing.T) {
+	public, _ := newAgeKey(t)
+	hybrid, err := age.GenerateHybridIdentity()
+	must(t, err)
+	for _, key := range []string{public, hybrid.Recipient().String()} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "site.yaml")
+		text := fmt.Sprintf("apiVersion: livecd-sync/v1\nsite: lab\nstores:\n  s: {url: 'file://%s', age: {recipients: [%s]}}\nnodes: {}\n", dir, key)
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		s, err := siteload.Load(file)
+		if err != nil {
+			t.Errorf("%.12s…: %v", key, err)
+			continue
+		}
+		opened(t, s.Stores["s"], store.Config{})
 	}
 }
