@@ -21,14 +21,24 @@ const (
 	newPrefix    = ".new-" // a draft
 	oldPrefix    = ".old-" // a backup that is being deleted
 	lockFile     = ".lock"
-	rebootFile   = "reboot.json"
-	verifiedFile = "verified.json"
+	rebootNote   = "reboot"
+	verifiedNote = "verified"
 	maxManifest  = 32 << 20
 )
+
+// noteFile is where a site keeps a note of a node. Another site may have a node of
+// that name in the same store, and notes of its own.
+func noteFile(note, site string) string {
+	if site == "" {
+		return note + ".json"
+	}
+	return note + "@" + site + ".json"
+}
 
 // A directory is a store below one path.
 type directory struct {
 	path string
+	site string // whose notes it keeps; "" for none that is named
 	// before is called before each change of what is stored; nil but in tests,
 	// which end the process there.
 	before func()
@@ -259,28 +269,29 @@ func (d *directory) Delete(_ context.Context, node, id string) error {
 // SetReboot notes that a reset is about to begin.
 func (d *directory) SetReboot(_ context.Context, node string, r overlay.Reboot) error {
 	r.Version = overlay.RebootVersion
-	return d.setNote(node, rebootFile, r)
+	return d.setNote(node, rebootNote, r)
 }
 
 // Reboot returns what SetReboot noted.
 func (d *directory) Reboot(_ context.Context, node string) (overlay.Reboot, bool, error) {
-	return readReboot(node, func(into any) (bool, error) { return d.note(node, rebootFile, into) })
+	return readReboot(node, func(into any) (bool, error) { return d.note(node, rebootNote, into) })
 }
 
 // SetVerified notes when backups were verified.
 func (d *directory) SetVerified(_ context.Context, node string, v map[string]overlay.Verified) error {
-	return d.setNote(node, verifiedFile, v)
+	return d.setNote(node, verifiedNote, v)
 }
 
 // Verified returns what SetVerified noted.
 func (d *directory) Verified(_ context.Context, node string) (map[string]overlay.Verified, error) {
 	var v map[string]overlay.Verified
-	_, err := d.note(node, verifiedFile, &v)
+	_, err := d.note(node, verifiedNote, &v)
 	return v, err
 }
 
 // setNote writes a document beside the node's backups, whole or not at all.
-func (d *directory) setNote(node, name string, v any) error {
+func (d *directory) setNote(node, note string, v any) error {
+	name := noteFile(note, d.site)
 	root, err := d.node(node, true)
 	if err != nil {
 		return err
@@ -300,7 +311,7 @@ func (d *directory) setNote(node, name string, v any) error {
 }
 
 // note reads such a document, and reports whether there is one.
-func (d *directory) note(node, name string, into any) (bool, error) {
+func (d *directory) note(node, note string, into any) (bool, error) {
 	root, err := d.node(node, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -309,7 +320,7 @@ func (d *directory) note(node, name string, into any) (bool, error) {
 		return false, err
 	}
 	defer root.Close()
-	err = d.readJSON(root, name, into)
+	err = d.readJSON(root, noteFile(note, d.site), into)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -350,7 +361,7 @@ func (d *directory) ClearReboot(_ context.Context, node string) error {
 		return err
 	}
 	defer root.Close()
-	if err := root.Remove(rebootFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := root.Remove(noteFile(rebootNote, d.site)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return d.explain(err)
 	}
 	return d.explain(syncDir(root, "."))

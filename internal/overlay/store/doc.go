@@ -9,8 +9,8 @@
 //	NODE/20261123T050000Z/opaque.lst
 //	NODE/20261123T050000Z/manifest.json
 //	NODE/20261123T050000Z/…               what else the draft was given
-//	NODE/reboot.json                      a reset has begun, and is not done with
-//	NODE/verified.json                    when which backup was last found whole
+//	NODE/reboot@SITE.json                 a reset has begun, and is not done with
+//	NODE/verified@SITE.json               when which backup was last found whole
 //
 // In a directory of this machine a backup that is being written is NODE/.new-ID,
 // and is renamed once every file is on stable storage. All access goes through an
@@ -27,5 +27,5 @@
 // (see sealed): overlay.tar.zst is then overlay.tar.zst.age, and so on.
 //
 // Files are readable by their owner only, since an overlay holds /etc/shadow. A
-// backup whose manifest names another site does not exist.
+// backup whose manifest names another site does not exist, nor do its notes.
 package store

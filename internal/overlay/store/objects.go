@@ -51,6 +51,7 @@ type medium interface {
 // written last and removed first.
 type objects struct {
 	medium
+	site   string        // whose notes it keeps; "" for none that is named
 	expiry time.Duration // of locks
 }
 
@@ -188,28 +189,28 @@ func (o *objects) Delete(ctx context.Context, node, id string) error {
 // SetReboot notes that a reset is about to begin.
 func (o *objects) SetReboot(ctx context.Context, node string, r overlay.Reboot) error {
 	r.Version = overlay.RebootVersion
-	return o.setNote(ctx, node, rebootFile, r)
+	return o.setNote(ctx, node, rebootNote, r)
 }
 
 // Reboot returns what SetReboot noted.
 func (o *objects) Reboot(ctx context.Context, node string) (overlay.Reboot, bool, error) {
-	return readReboot(node, func(into any) (bool, error) { return o.note(ctx, node, rebootFile, into) })
+	return readReboot(node, func(into any) (bool, error) { return o.note(ctx, node, rebootNote, into) })
 }
 
 // SetVerified notes when backups were verified.
 func (o *objects) SetVerified(ctx context.Context, node string, v map[string]overlay.Verified) error {
-	return o.setNote(ctx, node, verifiedFile, v)
+	return o.setNote(ctx, node, verifiedNote, v)
 }
 
 // Verified returns what SetVerified noted.
 func (o *objects) Verified(ctx context.Context, node string) (map[string]overlay.Verified, error) {
 	var v map[string]overlay.Verified
-	_, err := o.note(ctx, node, verifiedFile, &v)
+	_, err := o.note(ctx, node, verifiedNote, &v)
 	return v, err
 }
 
 // setNote writes a document beside the node's backups.
-func (o *objects) setNote(ctx context.Context, node, name string, v any) error {
+func (o *objects) setNote(ctx context.Context, node, note string, v any) error {
 	if err := checkNode(node); err != nil {
 		return err
 	}
@@ -217,15 +218,15 @@ func (o *objects) setNote(ctx context.Context, node, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	return o.explain(o.put(ctx, path.Join(node, name), data))
+	return o.explain(o.put(ctx, path.Join(node, noteFile(note, o.site)), data))
 }
 
 // note reads such a document, and reports whether there is one.
-func (o *objects) note(ctx context.Context, node, name string, into any) (bool, error) {
+func (o *objects) note(ctx context.Context, node, note string, into any) (bool, error) {
 	if err := checkNode(node); err != nil {
 		return false, err
 	}
-	err := o.readJSON(ctx, path.Join(node, name), into)
+	err := o.readJSON(ctx, path.Join(node, noteFile(note, o.site)), into)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -237,7 +238,7 @@ func (o *objects) ClearReboot(ctx context.Context, node string) error {
 	if err := checkNode(node); err != nil {
 		return err
 	}
-	return o.explain(o.remove(ctx, path.Join(node, rebootFile)))
+	return o.explain(o.remove(ctx, path.Join(node, noteFile(rebootNote, o.site))))
 }
 
 // marshal writes a document as it is stored.

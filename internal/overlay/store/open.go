@@ -22,7 +22,8 @@ const DefaultLockExpiry = 2 * time.Minute
 
 // A Config is what a store needs besides its place in the site file.
 type Config struct {
-	// Site is the site's name: backups of others do not exist. "": all do.
+	// Site is the site's name: backups and notes of others do not exist. "": all
+	// backups do.
 	Site string
 	// Secret fetches a secret, when it is first needed; nil: there is none.
 	Secret func(context.Context, site.SecretRef) (bmc.Secret, error)
@@ -64,15 +65,15 @@ func openKind(s site.Store, c Config) (Store, error) {
 	}
 	switch {
 	case u.Scheme == "file" && (u.Host == "" || u.Host == "localhost") && path.IsAbs(u.Path):
-		return &directory{path: path.Clean(u.Path)}, nil
+		return &directory{path: path.Clean(u.Path), site: c.Site}, nil
 	case u.Scheme == "sftp" && u.Hostname() != "" && path.IsAbs(u.Path):
-		return &objects{medium: newSFTP(s, u, c), expiry: c.LockExpiry}, nil
+		return &objects{medium: newSFTP(s, u, c), site: c.Site, expiry: c.LockExpiry}, nil
 	case u.Scheme == "s3" && u.Host != "":
 		m, err := newS3(s, u, c)
 		if err != nil {
 			return nil, err
 		}
-		return &objects{medium: m, expiry: c.LockExpiry}, nil
+		return &objects{medium: m, site: c.Site, expiry: c.LockExpiry}, nil
 	}
 	return nil, &bmc.Error{
 		Op: "open store " + s.Name, Kind: bmc.KindUnsupported,

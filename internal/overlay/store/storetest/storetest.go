@@ -53,27 +53,28 @@ type bench struct {
 func Run(t *testing.T, place func(t *testing.T) Place) {
 	t.Helper()
 	for name, test := range map[string]func(bench){
-		"published":       published,
-		"newest first":    newestFirst,
-		"drafts":          drafts,
-		"one writer":      oneWriter,
-		"written again":   writtenAgain,
-		"leftovers":       leftovers,
-		"interrupted":     interrupted,
-		"names":           names,
-		"mixed up":        mixedUp,
-		"deleted":         deleted,
-		"another site":    anotherSite,
-		"pruned":          pruned,
-		"reboot notes":    rebootNotes,
-		"verified notes":  verifiedNotes,
-		"damaged":         damaged,
-		"full":            full,
-		"refused":         refused,
-		"several at once": severalAtOnce,
-		"locked":          locked,
-		"stale lock":      staleLock,
-		"lost lock":       lostLock,
+		"published":        published,
+		"newest first":     newestFirst,
+		"drafts":           drafts,
+		"one writer":       oneWriter,
+		"written again":    writtenAgain,
+		"leftovers":        leftovers,
+		"interrupted":      interrupted,
+		"names":            names,
+		"mixed up":         mixedUp,
+		"deleted":          deleted,
+		"another site":     anotherSite,
+		"two sites' notes": notesOfTwoSites,
+		"pruned":           pruned,
+		"reboot notes":     rebootNotes,
+		"verified notes":   verifiedNotes,
+		"damaged":          damaged,
+		"full":             full,
+		"refused":          refused,
+		"several at once":  severalAtOnce,
+		"locked":           locked,
+		"stale lock":       staleLock,
+		"lost lock":        lostLock,
 	} {
 		t.Run(name, func(t *testing.T) { test(bench{t, place(t)}) })
 	}
@@ -393,6 +394,26 @@ func deleted(b bench) {
 	}
 }
 
+// notesOfTwoSites has two sites keep notes of nodes of one name.
+func notesOfTwoSites(b bench) {
+	t, p, ctx := b.t, b.Place, b.t.Context()
+	lab, plant := p.Open(t, "lab"), p.Open(t, "plant")
+	must(t, plant.SetReboot(ctx, "n1", overlay.Reboot{Restore: "20261123T050000Z"}))
+	must(t, plant.SetVerified(ctx, "n1", map[string]overlay.Verified{"20261123T050000Z": {Damaged: "a bit"}}))
+	if _, noted, err := lab.Reboot(ctx, "n1"); noted || err != nil {
+		t.Errorf("another site's note is there: %v", err)
+	}
+	must(t, lab.SetReboot(ctx, "n1", overlay.Reboot{Restore: "20261123T060000Z"}))
+	must(t, lab.SetVerified(ctx, "n1", nil))
+	must(t, lab.ClearReboot(ctx, "n1"))
+	if r, noted, err := plant.Reboot(ctx, "n1"); !noted || r.Restore != "20261123T050000Z" || err != nil {
+		t.Errorf("the note is gone, or another's: %+v, %v", r, err)
+	}
+	if v, err := plant.Verified(ctx, "n1"); v["20261123T050000Z"].Damaged == "" || err != nil {
+		t.Errorf("that it is damaged is not known any more: %v, %v", v, err)
+	}
+}
+
 func anotherSite(b bench) {
 	t, p := b.t, b.Place
 	lab, plant := p.Open(t, "lab"), p.Open(t, "plant")
@@ -462,10 +483,10 @@ func rebootNotes(b bench) {
 	if got := IDs(t, s, "n1"); got != nil {
 		t.Errorf("the note is listed as a backup: %q", got)
 	}
-	p.Put(t, "n1/reboot.json", "{")
+	p.Put(t, "n1/reboot@lab.json", "{")
 	_, _, err := s.Reboot(ctx, "n1")
 	told(t, err, bmc.KindOverlay)
-	p.Put(t, "n1/reboot.json", `{"version": 99}`)
+	p.Put(t, "n1/reboot@lab.json", `{"version": 99}`)
 	_, _, err = s.Reboot(ctx, "n1")
 	told(t, err, bmc.KindOverlay)
 	must(t, s.ClearReboot(ctx, "n1"))
@@ -695,7 +716,7 @@ func verifiedNotes(b bench) {
 	if got := IDs(t, s, "n1"); got != nil {
 		t.Errorf("the note is listed as a backup: %q", got)
 	}
-	p.Put(t, "n1/verified.json", "{")
+	p.Put(t, "n1/verified@lab.json", "{")
 	_, err := s.Verified(t.Context(), "n1")
 	told(t, err, bmc.KindOverlay)
 	// What was found damaged is not known any more: nothing is taken for good.
