@@ -260,29 +260,49 @@ func (a *app) verify(ctx context.Context, args []string, id string, deep bool) e
 		return err
 	}
 	return a.each(ctx, t, true, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
-		out := nodeOutcome{Name: n.Name}
 		if !hasStore(n) {
-			return out, false
+			return nodeOutcome{}, false
 		}
-		var err error
-		out.Backup, out.Detail, err = t.nodes.verify(ctx, n, id, deep, a.tell(n))
-		out.Error = errorOf(err)
-		return out, true
+		return t.nodes.verify(ctx, n, id, deep, a.tell(n)), true
 	})
 }
 
-// verify verifies the node's backups, or the one that id names. which is the last
-// that something is wrong with.
-func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool, tell func(string)) (which, detail string, err error) {
+// verify verifies the node's backups, or the one that id names. The outcome is of
+// the last that something is wrong with.
+func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool, tell func(string)) nodeOutcome {
+	out := nodeOutcome{Name: n.Name}
 	st, err := c.store(n)
 	if err != nil {
-		return "", "", err
+		out.Error = errorOf(err)
+		return out
 	}
 	i, err := overlay.TakeInventory(ctx, st, n.Name)
 	if err != nil {
-		return "", "", err
+		out.Error = errorOf(err)
+		return out
 	}
 	v := verifying{nodes: c, node: n, note: stillThere(i), tell: tell}
+	v.all(ctx, st, i, id, deep)
+	if len(v.note) > 0 {
+		v.unnoted = st.SetVerified(ctx, n.Name, v.note)
+	}
+	out.Notes = v.notes
+	switch {
+	case len(v.errs) > 0:
+		out.Backup, out.Error = v.worst, errorOf(errors.Join(v.errs...))
+	case v.whole == 0 && id != "" && id != site.RestoreLatest:
+		_, err := st.Get(ctx, n.Name, id)
+		out.Backup, out.Error = id, errorOf(err)
+	case v.whole == 0:
+		out.Detail = "no backups"
+	default:
+		out.Detail = v.String()
+	}
+	return out
+}
+
+// all verifies those backups of an inventory that id means.
+func (v *verifying) all(ctx context.Context, st overlay.Store, i overlay.Inventory, id string, deep bool) {
 	for at, m := range i.Backups {
 		if id == "" || id == m.ID || id == site.RestoreLatest && at == 0 {
 			v.one(ctx, st, m, deep)
@@ -294,19 +314,6 @@ func (c *nodes) verify(ctx context.Context, n site.Node, id string, deep bool, t
 			v.failed(u.ID, u.Err)
 		}
 	}
-	if len(v.note) > 0 {
-		v.unnoted = st.SetVerified(ctx, n.Name, v.note)
-	}
-	switch {
-	case len(v.errs) > 0:
-		return v.worst, "", errors.Join(v.errs...)
-	case v.whole == 0 && id != "" && id != site.RestoreLatest:
-		_, err := st.Get(ctx, n.Name, id)
-		return id, "", err
-	case v.whole == 0:
-		return "", "no backups", nil
-	}
-	return "", v.String(), nil
 }
 
 // verifying is what came of a node's backups so far.
@@ -319,13 +326,17 @@ type verifying struct {
 	bytes       int64
 	digestsOnly bool
 	worst       string // the last backup with an error
+	notes       []string
 	errs        []error
 	unnoted     error // why no note was left; a store may be read-only
 }
 
 func (v *verifying) one(ctx context.Context, st overlay.Store, m overlay.Manifest, deep bool) {
 	v.tell("reading " + m.ID + ", " + size(m.StoredBytes))
-	err := verifyOne(ctx, st, v.node.Name, m.ID, deep, transfer(v.tell, "of "+m.ID+" restored here"))
+	notes, err := verifyOne(ctx, st, v.node.Name, m.ID, deep, transfer(v.tell, "of "+m.ID+" restored here"))
+	for _, note := range notes {
+		v.notes = append(v.notes, m.ID+": "+note)
+	}
 	now := v.nodes.clock.Now().UTC()
 	switch {
 	case err != nil:
@@ -375,23 +386,24 @@ func stillThere(i overlay.Inventory) map[string]overlay.Verified {
 	return note
 }
 
-func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool, progress func(int64)) error {
+// verifyOne verifies a backup. Its notes say what could not be compared.
+func verifyOne(ctx context.Context, st overlay.Store, node, id string, deep bool, progress func(int64)) (notes []string, err error) {
 	if !deep {
 		_, err := overlay.Verify(ctx, st, node, id)
-		return err
+		return nil, err
 	}
 	if os.Geteuid() != 0 {
-		return &bmc.Error{
+		return nil, &bmc.Error{
 			Op: "restore backup " + node + "/" + id + " here", Kind: bmc.KindUnsupported,
 			Err: errors.New("only root can restore owners, devices and attributes"), Hint: "run it as root, or leave --deep out",
 		}
 	}
 	dir, err := os.MkdirTemp("", "livecd-sync-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = overlay.VerifyDeep(ctx, localremote.Remote{}, st, node, id, dir, progress)
-	return errors.Join(err, os.RemoveAll(dir))
+	notes, err = overlay.VerifyDeep(ctx, localremote.Remote{}, st, node, id, dir, progress)
+	return notes, errors.Join(err, os.RemoveAll(dir))
 }
 
 func (a *app) pruneCommand() *cobra.Command {

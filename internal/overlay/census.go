@@ -21,6 +21,7 @@ type census struct {
 	links    map[uint64]bool  // names whose last member is a symbolic link
 	replaced map[int64]uint64 // members that are not the last of their name
 	xattrs   bool             // some member has extended attributes
+	tooLong  int              // names that no system call takes
 }
 
 func newCensus() *census {
@@ -45,6 +46,8 @@ func (c *census) add(a *archive, m member) error {
 	h := maphash.String(c.seed, m.name)
 	if before, ok := c.last[h]; ok {
 		c.replaced[before] = h
+	} else if len(m.name) > maxName {
+		c.tooLong++
 	}
 	c.last[h] = c.n
 	c.n++

@@ -17,8 +17,7 @@ import (
 	"strings"
 )
 
-// maxName is the longest path that a system call takes (PATH_MAX with its NUL);
-// tar reaches deeper ones step by step, stat does not.
+// maxName is the longest path that a system call takes (PATH_MAX with its NUL).
 const maxName = 4095
 
 //go:embed scripts/xattrs.sh
@@ -52,6 +51,9 @@ func (r *restoration) compare(ctx context.Context) error {
 			return remoteErrorOrNil(err)
 		}
 	}
+	if r.tooLong > 0 && !r.walks {
+		r.note("%d names are longer than %d bytes and were not compared: look at them by hand, from directory to directory", r.tooLong, maxName)
+	}
 	if more := r.unlike - len(r.report.Differences); more > 0 {
 		r.report.Differences = append(r.report.Differences, fmt.Sprintf("… and %d more", more))
 	}
@@ -76,7 +78,7 @@ func (r *restoration) inquire(ctx context.Context, q inquiry) error {
 	}()
 	ran := r.runFed(ctx, Command{Script: q.script, Stdout: to}, func(w io.Writer) error {
 		return r.pass(ctx, func(a *archive, m member) error {
-			if len(m.name) > maxName || !q.about(a, m) {
+			if len(m.name) > maxName && !r.walks || !q.about(a, m) {
 				return nil
 			}
 			_, err := io.WriteString(w, m.name+"\x00")
@@ -108,7 +110,7 @@ func (r *restoration) nodeHas(ctx context.Context, tool string) (bool, error) {
 func (r *restoration) compareAnswers(ctx context.Context, q inquiry, from io.Reader) error {
 	answers := bufio.NewReaderSize(from, readBytes)
 	err := r.pass(ctx, func(a *archive, m member) error {
-		if len(m.name) > maxName || !q.about(a, m) {
+		if len(m.name) > maxName && !r.walks || !q.about(a, m) {
 			return nil
 		}
 		return q.compare(a, m, answers)

@@ -14,6 +14,7 @@ func (r *restoration) throughMerged(ctx context.Context) error {
 		c.Args, c.Script = []string{r.running.BootID, c.Script}, mergedScript
 		return c
 	}
+	r.walks = r.hasProgram()
 	r.noteCutOff()
 	r.begun = true
 	if err := r.begin(ctx); err != nil {

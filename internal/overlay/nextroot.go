@@ -75,7 +75,7 @@ func (r *restoration) prepareNextRoot(ctx context.Context, base string) error {
 	if err := r.inDir(ctx, nextRootMountScript, r.nextRootOptions(base)); err != nil {
 		return err
 	}
-	r.unmounted = false
+	r.unmounted, r.walks = false, false
 	r.within = func(c Command) Command {
 		c.Args, c.Script = []string{r.running.BootID, nextRootAt, c.Script}, insideScript
 		return c

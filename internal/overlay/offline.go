@@ -64,7 +64,7 @@ func (r *restoration) offline(ctx context.Context, dir string) error {
 
 // unpack extracts everything below a directory of the node.
 func (r *restoration) unpack(ctx context.Context, dir string) error {
-	r.unmounted = true
+	r.unmounted, r.walks = true, r.hasProgram()
 	r.within = func(c Command) Command {
 		c.Args, c.Script = []string{r.running.BootID, dir, c.Script}, belowScript
 		return c

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -118,7 +119,7 @@ func Restore(ctx context.Context, remote Remote, store Store, req RestoreRequest
 	if err := req.check(r.running); err != nil {
 		return RestoreReport{}, err
 	}
-	r.remote = r.running.withTools(remote)
+	r.takeTools(remote)
 	if err := r.sameImage(req); err != nil {
 		return RestoreReport{}, err
 	}
@@ -165,7 +166,7 @@ func (r *restoration) open(ctx context.Context, store Store, req RestoreRequest)
 			Hint: "nothing was changed on the node; restore another backup",
 		}
 	}
-	r.replaced, r.hasXattrs = seen.fates(), seen.xattrs
+	r.replaced, r.hasXattrs, r.tooLong = seen.fates(), seen.xattrs, seen.tooLong
 	return err
 }
 
@@ -195,6 +196,7 @@ type restoration struct {
 	foreign   *foreignArchive // nil for a backup
 	replaced  map[int64]bool  // see census.fates
 	hasXattrs bool
+	tooLong   int // names that no system call takes whole
 	running   Running
 	progress  func(int64)
 	verify    bool
@@ -207,6 +209,8 @@ type restoration struct {
 	// dir without its overlay, which shows whiteouts and marks as they are.
 	within    func(Command) Command
 	unmounted bool
+	// walks: what runs there reaches names of any length.
+	walks bool
 
 	report    RestoreReport
 	unlike    int // differences found
@@ -225,8 +229,11 @@ func (r *restoration) noteCutOff() {
 	}
 }
 
+// note adds a sentence to the report, once.
 func (r *restoration) note(format string, args ...any) {
-	r.report.Notes = append(r.report.Notes, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(r.report.Notes, text) {
+		r.report.Notes = append(r.report.Notes, text)
+	}
 }
 
 // sameImage refuses a backup of another image than the one that runs. What is

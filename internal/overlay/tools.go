@@ -20,6 +20,19 @@ func (r *Running) withTools(remote Remote) Remote {
 	return tooled{remote, r.Machine}
 }
 
+// takeTools is withTools for a restore. GNU tar packs names that are too long for a
+// system call, and does not extract them; the program goes from directory to
+// directory, so it is sent to any node that it was built for.
+func (r *restoration) takeTools(remote Remote) {
+	r.remote = r.running.withTools(remote)
+	if _, err := nodeside.Program(r.running.Machine); r.tooLong > 0 && err == nil {
+		r.remote = tooled{remote, r.running.Machine}
+	}
+}
+
+// hasProgram reports whether the program of package nodeside does the work.
+func (r *restoration) hasProgram() bool { _, ok := r.remote.(tooled); return ok }
+
 // toolsMissing is an error if a node has neither GNU tar nor a machine that the
 // program was built for. It is a *bmc.Error of KindUnsupported.
 func (r *Running) toolsMissing() error {

@@ -3,4 +3,4 @@
 # left out, and told on stderr.
 export LC_ALL=C QUOTING_STYLE=literal
 
-exec xargs -0 -n 1000 stat --printf='%f %u %g %s %t %T %.9Y %h %d:%i %n\0%N\0' --
+exec xargs -0 -r -n 1000 stat --printf='%f %u %g %s %t %T %.9Y %h %d:%i %n\0%N\0' --

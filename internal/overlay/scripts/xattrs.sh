@@ -2,4 +2,4 @@
 # NUL, as getfattr dumps them.
 export LC_ALL=C
 
-exec xargs -0 -n 500 getfattr --absolute-names -h -d -m - -e hex --
+exec xargs -0 -r -n 500 getfattr --absolute-names -h -d -m - -e hex --
