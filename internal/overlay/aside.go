@@ -45,17 +45,13 @@ func (b *backupPass) findSockets(ctx context.Context) error {
 	if len(old) == 0 {
 		return nil
 	}
-	failed := stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
+	return stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
 		return readSurvey(r, func(name string, is entry, _ int64) {
 			if is.kind == "s" && old[name] {
 				b.skip(name, aSocket)
 			}
 		})
 	})
-	if failed != nil {
-		return failed
-	}
-	return nil
 }
 
 func (b *backupPass) skip(name, why string) {
@@ -169,11 +165,7 @@ func (b *backupPass) describeLeftOut(ctx context.Context, names []string) error 
 // askMerged runs a script in the merged view on names.
 func (b *backupPass) askMerged(ctx context.Context, script string, names []string, read func(*bufio.Reader) error) error {
 	c := Command{Script: mergedScript, Args: []string{b.req.Running.BootID, script}, Stdin: terminated(names)}
-	failed := stream(ctx, b.remote, c, xargsFailed, func(r io.Reader) error { return read(bufio.NewReader(r)) })
-	if failed == nil {
-		return nil
-	}
-	return failed
+	return stream(ctx, b.remote, c, xargsFailed, func(r io.Reader) error { return read(bufio.NewReader(r)) })
 }
 
 // The further files of a backup.

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // Unsaved is what a node's overlay holds and its last backup does not.
@@ -27,7 +25,6 @@ type Unsaved struct {
 // status, so it costs the node a look at each file and no reading. What exclude,
 // patterns of tar, leaves out of backups does not count.
 func FindUnsaved(ctx context.Context, remote Remote, r Running, last Manifest, exclude []string) (Unsaved, error) {
-	const op = "see what has changed"
 	b := looking(r, remote, r.UpperDir, exclude)
 	since, known := changedSince(r, last)
 	u := Unsaved{}
@@ -48,7 +45,7 @@ func FindUnsaved(ctx context.Context, remote Remote, r Running, last Manifest, e
 		}
 	})
 	if err != nil {
-		return Unsaved{}, err.explain(op)
+		return Unsaved{}, explainStream(ctx, diffOp, diffHint, err)
 	}
 	return u, nil
 }
@@ -76,7 +73,7 @@ func changedSince(r Running, last Manifest) (since string, known bool) {
 }
 
 // changed shows each the names, but for directories, that have changed.
-func (b *backupPass) changed(ctx context.Context, since string, each func(name string, bytes int64)) *streamError {
+func (b *backupPass) changed(ctx context.Context, since string, each func(name string, bytes int64)) error {
 	c := b.command(unsavedScript, since)
 	c.Stderr = nil
 	return stream(ctx, b.remote, c, func(error) bool { return false }, func(r io.Reader) error {
@@ -94,13 +91,10 @@ func (b *backupPass) changed(ctx context.Context, since string, each func(name s
 	})
 }
 
-// explain tells what went wrong with what was asked of find.
-func (e *streamError) explain(op string) error {
-	if e.ran != nil {
-		return remoteError(op, e.ran)
-	}
-	return &bmc.Error{Op: op, Kind: bmc.KindOverlay, Err: e.consumed, Hint: "put GNU find into the image"}
-}
+const (
+	diffOp   = "see what has changed"
+	diffHint = "put GNU find into the image"
+)
 
 // A Difference is one name that a node's overlay has otherwise than a backup.
 type Difference struct {
@@ -140,13 +134,13 @@ func Diff(ctx context.Context, remote Remote, r Running, store Store, last Manif
 		return nil, b.explain(ctx, err)
 	}
 	if since, known := changedSince(r, last); known {
-		if failed := b.changed(ctx, since, func(name string, _ int64) { d.changed.add(name) }); failed != nil {
-			return nil, failed.explain("see what has changed")
+		if err := b.changed(ctx, since, func(name string, _ int64) { d.changed.add(name) }); err != nil {
+			return nil, explainStream(ctx, diffOp, diffHint, err)
 		}
 	}
 	c := b.command(surveyScript)
-	if failed := stream(ctx, b.remote, c, func(err error) bool { return exitStatus(err) == 1 }, d.survey); failed != nil {
-		return nil, b.explain(ctx, failed)
+	if err := stream(ctx, b.remote, c, changedOnly, d.survey); err != nil {
+		return nil, b.explain(ctx, err)
 	}
 	for name, was := range d.had {
 		if was.kind != whiteout { // where there is nothing to hide, none is made

@@ -88,7 +88,7 @@ func (b *backupPass) serves(m Manifest) bool {
 func (b *backupPass) names(ctx context.Context, exclude []string, each func(name string, dir bool) error) error {
 	c := b.command(namesScript, exclude...)
 	c.Stderr = nil // what tar says of the files it will say again when it reads them
-	failed := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
+	return stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
 		lines := bufio.NewReaderSize(r, readBytes)
 		for {
 			line, err := lines.ReadString('\n')
@@ -108,10 +108,6 @@ func (b *backupPass) names(ctx context.Context, exclude []string, each func(name
 			}
 		}
 	})
-	if failed == nil {
-		return nil
-	}
-	return failed
 }
 
 // listNames notes what is there before anything is read: what is not, was
@@ -131,7 +127,7 @@ func (b *backupPass) listNames(ctx context.Context) error {
 	b.is = make(map[nameKey]entry)
 	moved := make(map[string]bool) // directories whose ctime has moved
 	since := b.base.Clock.Time - clockMargin
-	failed := stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
+	err = stream(ctx, b.remote, b.command(surveyScript), changedOnly, func(r io.Reader) error {
 		return readSurvey(r, func(name string, is entry, ctime int64) {
 			b.is[keyOf(name)] = is
 			if is.kind == "d" && ctime >= since {
@@ -139,8 +135,8 @@ func (b *backupPass) listNames(ctx context.Context) error {
 			}
 		})
 	})
-	if failed != nil {
-		return failed
+	if err != nil {
+		return err
 	}
 	b.suspect = make(map[string]bool)
 	for name := range moved {
@@ -247,10 +243,8 @@ func (b *backupPass) readMissing(ctx context.Context) error {
 		}
 		return nil
 	})
-	if failed, ok := errors.AsType[*streamError](err); ok && failed.consumed != nil {
-		if odd, ok := errors.AsType[baseError](failed.consumed); ok {
-			return odd
-		}
+	if odd, ok := errors.AsType[baseError](err); ok {
+		return odd
 	}
 	if err != nil || len(missing) == 0 {
 		return err

@@ -99,7 +99,7 @@ func (b *backupPass) command(script string, args ...string) Command {
 
 // receive adds what a command sends to the archive.
 func (b *backupPass) receive(ctx context.Context, c Command, compressed bool, choose func(member) fate) error {
-	failed := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
+	err := stream(ctx, b.remote, c, changedOnly, func(r io.Reader) error {
 		part := io.TeeReader(r, writerFunc(b.count))
 		if !compressed {
 			return b.asm.add(part, choose)
@@ -113,18 +113,15 @@ func (b *backupPass) receive(ctx context.Context, c Command, compressed bool, ch
 	})
 	if compressed {
 		// A tar that was killed leaves an archive without an end, well compressed.
-		if end := b.endOfPipe(); end != nil && (failed == nil || b.said.ended != "") {
-			failed = end
+		if end := b.endOfPipe(); end != nil && (err == nil || b.said.ended != "") {
+			return end
 		}
 	}
-	if failed == nil {
-		return nil
-	}
-	return failed
+	return err
 }
 
 // endOfPipe is what a tar ended with whose output went into a pipe.
-func (b *backupPass) endOfPipe() *streamError {
+func (b *backupPass) endOfPipe() error {
 	said := b.said.warnings() // for the last line
 	status, err := strconv.Atoi(b.said.ended)
 	if err != nil {
@@ -303,14 +300,6 @@ func (b *backupPass) explain(ctx context.Context, err error) error {
 		}
 	}
 	return remoteError(backupOp, failed.ran)
-}
-
-// Error gives the side that failed.
-func (e *streamError) Error() string {
-	if e.ran != nil {
-		return e.ran.Error()
-	}
-	return e.consumed.Error()
 }
 
 func consumeError(err error) error {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"path"
 	"strings"
-
-	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // A Supply is where a file can be had that a backup left out.
@@ -90,11 +88,11 @@ func (p *populating) look(ctx context.Context, m Manifest) error {
 		return nil
 	}
 	c := Command{Script: mergedScript, Args: []string{p.running.BootID, digestScript}, Stdin: terminated(names)}
-	failed := stream(ctx, p.remote, c, xargsFailed, func(r io.Reader) error {
+	err := stream(ctx, p.remote, c, xargsFailed, func(r io.Reader) error {
 		return readDigests(bufio.NewReader(r), func(name, sum string) { p.has[name] = sum })
 	})
-	if failed != nil {
-		return p.failure(ctx, failed)
+	if err != nil {
+		return explainStream(ctx, repopulateOp, repopulateHint, err)
 	}
 	return nil
 }
@@ -114,16 +112,10 @@ func readDigests(in *bufio.Reader, each func(name, sum string)) error {
 	}
 }
 
-func (p *populating) failure(ctx context.Context, failed *streamError) error {
-	const op = "put back what the backup left out"
-	switch {
-	case ctx.Err() != nil:
-		return cancelled(ctx, op)
-	case failed.consumed != nil:
-		return &bmc.Error{Op: op, Kind: bmc.KindOverlay, Err: failed.consumed, Hint: "run the command again"}
-	}
-	return remoteError(op, failed.ran)
-}
+const (
+	repopulateOp   = "put back what the backup left out"
+	repopulateHint = "run the command again"
+)
 
 // put sends one file. That it cannot be had is no error.
 func (p *populating) put(ctx context.Context, f LeftOut, from Supply) error {
@@ -154,7 +146,7 @@ func (p *populating) put(ctx context.Context, f LeftOut, from Supply) error {
 	case sourceFailed(c.Stdin):
 		p.missing(f, from.From+" cannot be had: "+err.Error())
 	default:
-		return p.failure(ctx, &streamError{ran: err})
+		return explainStream(ctx, repopulateOp, repopulateHint, err)
 	}
 	return nil
 }

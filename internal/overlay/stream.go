@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/livecd-sync/livecd-sync/internal/bmc"
 )
 
 // A streamError says which side of a stream failed first.
@@ -13,10 +15,33 @@ type streamError struct {
 	consumed error // of whoever read its output
 }
 
+// Error gives the side that failed.
+func (e *streamError) Error() string { return e.Unwrap().Error() }
+
+func (e *streamError) Unwrap() error {
+	if e.ran != nil {
+		return e.ran
+	}
+	return e.consumed
+}
+
+// explainStream makes an error of stream, or of Remote.Run, one for people. hint is
+// for output that was not understood.
+func explainStream(ctx context.Context, op, hint string, err error) error {
+	failed, ok := errors.AsType[*streamError](err)
+	switch {
+	case ctx.Err() != nil:
+		return cancelled(ctx, op)
+	case ok && failed.consumed != nil:
+		return &bmc.Error{Op: op, Kind: bmc.KindOverlay, Err: failed.consumed, Hint: hint}
+	}
+	return remoteError(op, err)
+}
+
 // stream runs a command and hands its output to consume, which has returned
 // when stream does. consume is to read to the end. accept says which ends of the
-// command its output may still be whole after.
-func stream(ctx context.Context, remote Remote, c Command, accept func(error) bool, consume func(io.Reader) error) *streamError {
+// command its output may still be whole after. Its error is a *streamError.
+func stream(ctx context.Context, remote Remote, c Command, accept func(error) bool, consume func(io.Reader) error) error {
 	from, to := io.Pipe()
 	consumed := make(chan error, 1)
 	go func() {
