@@ -21,8 +21,8 @@ type Login struct {
 	// Commands are run one after the other by root's shell, each to its end, with
 	// nothing to read.
 	Commands []string
-	// LiveOnly ends the login, before anything but the password is touched, on what
-	// does not run from an overlay: a machine that has booted its disk.
+	// LiveOnly leaves what does not run from an overlay, a machine that has booted its
+	// disk, as it is: of it only the host keys are read, so that ssh can tell.
 	LiveOnly bool
 	// Address is the node's, for commands: they find it in $LIVECD_SYNC_ADDRESS, and
 	// its name in $LIVECD_SYNC_NODE.
@@ -35,6 +35,7 @@ type Login struct {
 type Result struct {
 	Changed bool // the password was changed; else it was the wanted one before
 	Added   bool // the key was not in authorized_keys before
+	Disk    bool // it runs no live image, and neither key nor commands were for it
 	// HostKeys are the node's public ssh host keys, as known_hosts has them
 	// without the host: "ssh-ed25519 AAAA…".
 	HostKeys []string
@@ -127,11 +128,7 @@ func (d *dialog) run(ctx context.Context) (Result, error) {
 	if err := d.openShell(ctx); err != nil {
 		return r, err
 	}
-	if err := d.ensurePassword(ctx); err != nil {
-		return r, err
-	}
-	r.Changed = d.changed
-	for _, do := range []func(context.Context, *Result) error{d.seeLive, d.putKey, d.runCommands, d.readHostKeys} {
+	for _, do := range []func(context.Context, *Result) error{d.seeLive, d.ensurePassword, d.putKey, d.runCommands, d.readHostKeys} {
 		if err := do(ctx, &r); err != nil {
 			return r, err
 		}

@@ -271,7 +271,7 @@ func (m *machine) shell() error {
 		case strings.HasPrefix(line, "echo \"=$"):
 			_ = m.say("=" + strconv.Itoa(len(s)) + "=\n")
 		case strings.HasPrefix(line, "s=$(printf"):
-			mark := strings.TrimSuffix(strings.Fields(line)[7], ";")
+			mark := strings.TrimSuffix(strings.Fields(line)[6], ";")
 			out, status := m.run(decode(s))
 			_ = m.say("\n@begin-" + mark + "\n" + out + m.noise + "\n@end-" + mark + " " + strconv.Itoa(status) + "\n")
 		case line != "":
@@ -284,13 +284,17 @@ func (m *machine) shell() error {
 func decode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' {
-			n, _ := strconv.ParseUint(s[i+2:i+5], 8, 8)
+		switch s[i] {
+		case '\\':
+			n, _ := strconv.ParseUint(s[i+1:i+4], 8, 8)
 			b.WriteByte(byte(n))
-			i += 4
-			continue
+			i += 3
+		case '%':
+			i++
+			fallthrough
+		default:
+			b.WriteByte(s[i])
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }
@@ -307,7 +311,7 @@ func (m *machine) run(script string) (string, int) {
 	case strings.Contains(script, "ssh_host_"):
 		return m.hostKeys, 0
 	}
-	if strings.Contains(script, "/proc/mounts") {
+	if strings.Contains(script, "mountinfo") {
 		return m.root + "\n", 0
 	}
 	if export, command, found := strings.Cut(script, "\n"); found && export == "export LIVECD_SYNC_NODE='n1' LIVECD_SYNC_ADDRESS='10.0.0.1'" {

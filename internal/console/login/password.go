@@ -244,8 +244,14 @@ func (d *dialog) leaveQuestion(ctx context.Context) {
 // ensurePassword sets the password from the shell when logging in did not ask
 // for it: somebody was logged in already, or the image has one that has not
 // expired.
-func (d *dialog) ensurePassword(ctx context.Context) error {
-	if d.changed || d.asking && d.tried < len(d.tries) && d.login() == d.Password {
+func (d *dialog) ensurePassword(ctx context.Context, r *Result) error {
+	err := d.setPassword(ctx, r.Disk)
+	r.Changed = d.changed
+	return err
+}
+
+func (d *dialog) setPassword(ctx context.Context, disk bool) error {
+	if disk || d.changed || d.asking && d.tried < len(d.tries) && d.login() == d.Password {
 		return nil
 	}
 	state, err := d.ask(ctx, `while IFS=: read -r u p c x; do [ "$u" = root ] || continue; if [ -z "$p" ]; then echo empty; elif [ "$c" = 0 ]; then echo expired; else echo set; fi; done </etc/shadow`)

@@ -67,16 +67,20 @@ func (d *dialog) line(ctx context.Context, text string, within time.Duration) er
 }
 
 // encode writes a script in characters that no terminal and no shell changes
-// between single quotes, for printf's %b to read.
+// between single quotes, as a format of printf: shells disagree on octal numbers
+// elsewhere.
 func encode(script string) string {
 	var b strings.Builder
 	for i := range len(script) {
 		c := script[i]
-		if c < ' ' || c >= 0x7f || strings.IndexByte(`'\!%`, c) >= 0 {
-			fmt.Fprintf(&b, `\0%03o`, c)
-			continue
+		switch {
+		case c == '%':
+			b.WriteString("%%")
+		case c < ' ', c >= 0x7f, c == '\'', c == '\\', c == '!':
+			fmt.Fprintf(&b, `\%03o`, c)
+		default:
+			b.WriteByte(c)
 		}
-		b.WriteByte(c)
 	}
 	return b.String()
 }
@@ -121,7 +125,7 @@ func (d *dialog) script(ctx context.Context, script string, within time.Duration
 	d.frames++
 	mark := rand.Text()[:10]
 	begin, end := "@begin-"+mark, "@end-"+mark+" "
-	run := `s=$(printf '%bx' "$s"); s=${s%x}; printf '\n%s%s\n' '@begin-' ` + mark + `; (eval "$s") </dev/null 2>&1; printf '\n%s%s %s\n' '@end-' ` + mark + ` "$?"`
+	run := `s=$(printf "${s}x"); s=${s%x}; printf '\n%s%s\n' '@begin-' ` + mark + `; (eval "$s") </dev/null 2>&1; printf '\n%s%s %s\n' '@end-' ` + mark + ` "$?"`
 	if err := d.line(ctx, run, within); err != nil {
 		return "", 0, err
 	}

@@ -14,27 +14,25 @@ import (
 // keyScript puts a line into root's authorized_keys unless the same key begins one.
 const keyScript = `umask 077
 d=/root/.ssh f=/root/.ssh/authorized_keys
-mkdir -p $d && chown 0:0 $d && chmod 0700 $d && touch $f && chown 0:0 $f && chmod 0600 $f || exit 1
+mkdir -p $d && chmod 0700 $d && touch $f && chmod 0600 $f || exit 1
 grep -q "^$k\( \|\$\)" $f && exit 0
 [ -z "$(tail -c 1 $f)" ] || echo >>$f
 printf '%s\n' "$l" >>$f || exit 1
 if command -v restorecon >/dev/null; then restorecon -R $d; fi
 echo "added"`
 
-// seeLive refuses what is no live image: what is done next is meant for one.
-func (d *dialog) seeLive(ctx context.Context, _ *Result) error {
+// seeLive looks whether a live image runs: what is done next is meant for one.
+func (d *dialog) seeLive(ctx context.Context, r *Result) error {
 	if !d.LiveOnly {
 		return nil
 	}
-	out, err := d.ask(ctx, `while read -r d m t x; do [ "$m" != / ] || r=$t; done </proc/mounts; echo "$r"`)
-	if err == nil && strings.TrimSpace(out) != "overlay" {
-		err = d.fail(bmc.KindMedia, "it runs no live image: / is %s", "see what it has booted: livecd-sync console "+d.Node, strings.TrimSpace(out))
-	}
+	out, err := d.ask(ctx, `while read -r i p d r m x; do [ "$m" != / ] || { x=${x#* - }; t=${x%% *}; }; done </proc/self/mountinfo; echo "$t"`)
+	r.Disk = strings.TrimSpace(out) != "overlay"
 	return err
 }
 
 func (d *dialog) putKey(ctx context.Context, r *Result) error {
-	if d.AuthorizedKey == "" {
+	if d.AuthorizedKey == "" || r.Disk {
 		return nil
 	}
 	fields := strings.Fields(d.AuthorizedKey)
@@ -56,7 +54,10 @@ func (d *dialog) putKey(ctx context.Context, r *Result) error {
 // quote quotes a text for the shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-func (d *dialog) runCommands(ctx context.Context, _ *Result) error {
+func (d *dialog) runCommands(ctx context.Context, r *Result) error {
+	if r.Disk {
+		return nil
+	}
 	for i, command := range d.Commands {
 		name, _, _ := strings.Cut(strings.TrimSpace(command), " ")
 		d.say("running " + name + " on the console")
