@@ -50,6 +50,9 @@ func (t *target) login(ctx context.Context, n site.Node, within time.Duration, p
 }
 
 func describeLogin(r login.Result) string {
+	if r.Disk {
+		return "logged in; it runs from its disk, which was left as it is"
+	}
 	var did []string
 	if r.Changed {
 		did = append(did, "root's password changed")

@@ -140,7 +140,7 @@ func simNode(ts *testscript.TestScript, name string) *sim.Node {
 }
 
 // sim NAME=KIND:STATE... starts a site that wants pit-1.7; STATE is disk, off or
-// an image's name.
+// an image's name; with ",login" its images want a first login on the console.
 func cmdSim(ts *testscript.TestScript, _ bool, args []string) {
 	w := world(ts)
 	cfg := sim.Default(filepath.Join(w.dir, "site"))
@@ -148,7 +148,8 @@ func cmdSim(ts *testscript.TestScript, _ bool, args []string) {
 	for _, a := range args {
 		name, rest, _ := strings.Cut(a, "=")
 		kind, state, _ := strings.Cut(rest, ":")
-		spec := sim.NodeSpec{Name: name, Kind: bmcsim.Kind(kind)}
+		state, locked := strings.CutSuffix(state, ",login")
+		spec := sim.NodeSpec{Name: name, Kind: bmcsim.Kind(kind), FirstLogin: locked}
 		switch state {
 		case "off":
 			spec.Initial.Off = true

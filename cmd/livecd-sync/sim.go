@@ -21,6 +21,7 @@ type simOptions struct {
 	reported      bool
 	behave        []string
 	replay        string
+	firstLogin    bool
 
 	qemu   bool
 	images []string // NAME=ISO
@@ -77,6 +78,7 @@ behind them.
 	c.Flags().IntVar(&o.gigabyte, "gigabyte", 2, "how many Gigabyte (AMI MegaRAC) (with --qemu none, unless given)")
 	c.Flags().BoolVar(&o.reported, "reported", false, "let every BMC behave as its family is reported to in the field")
 	c.Flags().StringArrayVar(&o.behave, "behave", nil, `how one BMC behaves: NODE={"Busy": true}; the fields are those of bmcsim.Behaviour`)
+	c.Flags().BoolVar(&o.firstLogin, "first-login", false, "let live images want a first login on the serial console before ssh lets in")
 	c.Flags().StringVar(&o.replay, "replay", "", "answer from the recordings in this directory, and from nothing else")
 	c.Flags().BoolVar(&o.qemu, "qemu", false, "run the nodes in QEMU, without KVM")
 	c.Flags().StringArrayVar(&o.images, "image", nil, "with --qemu, an image that the site has: NAME=ISO; the first is wanted on all nodes")
@@ -94,6 +96,15 @@ func (o simOptions) config(counted bool) (sim.Config, error) {
 	cfg := sim.Default(o.dir)
 	if o.qemu || counted {
 		cfg.Nodes = simNodes(o.ilo, o.gigabyte)
+	}
+	if o.firstLogin && o.qemu {
+		return sim.Config{}, errors.New("--first-login is for nodes that are not in QEMU: there the image decides; leave one of them out")
+	}
+	for i := range cfg.Nodes {
+		cfg.Nodes[i].FirstLogin = o.firstLogin
+		if o.firstLogin && cfg.Nodes[i].Initial.Image == "" {
+			cfg.Nodes[i].Initial.Off = true // the disk has no login to show its host key by
+		}
 	}
 	if err := o.inQEMU(&cfg); err != nil {
 		return sim.Config{}, err

@@ -5,7 +5,7 @@
 //
 //	site.yaml, secrets/, certs/, iso/   what livecd-sync is pointed at
 //	nodes/NAME/upper                    the overlay of a node that runs a live image
-//	nodes/NAME/console.sock             the serial console of a node in QEMU
+//	nodes/NAME/console.sock             the serial console of a node that has one
 //	backups/                            the store
 //	control.url                         the control API, see below
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type inProcess struct {
 	node     *Node
 	login    login
 	bootTime time.Duration // POST's end to ssh
+	serial   *serial       // nil without a first login
 
 	mu      sync.Mutex
 	running *system // nil while nothing runs
@@ -32,6 +34,9 @@ func (p *inProcess) describe(s *Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Boots = p.started
+	if p.serial != nil {
+		s.Console = p.serial.path()
+	}
 	if p.failed != nil {
 		s.Error = p.failed.Error()
 	}
@@ -111,8 +116,29 @@ func (p *inProcess) Stop() {
 }
 
 func (p *inProcess) close() error {
+	var err error
+	if p.serial != nil {
+		err = p.serial.close()
+	}
 	p.Stop()
-	return nil
+	return err
+}
+
+// system is what runs, or nil.
+func (p *inProcess) system() *system {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running
+}
+
+// who may log in over ssh to a system.
+func (p *inProcess) who(s *system) login {
+	who := p.login
+	if p.serial != nil && s.live {
+		who.password = "" // nobody's
+		who.letsIn = func(key ssh.PublicKey) bool { return p.serial.letsIn(s, key) }
+	}
+	return who
 }
 
 // boot brings a system up: from the image at the URL, or from the disk.
@@ -137,9 +163,15 @@ func (p *inProcess) boot(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	if s.sshd, err = startSSH(l, s, p.login); err != nil { //nolint:contextcheck // the system runs until it is switched off, not until it has booted
+	if s.sshd, err = startSSH(l, s, p.who(s)); err != nil { //nolint:contextcheck // the system runs until it is switched off, not until it has booted
 		_ = l.Close()
 		return err
+	}
+	if p.serial != nil && live {
+		hostKey := filepath.Join(n.Upper(), "etc/ssh/ssh_host_ed25519_key.pub")
+		if err := writeFile(hostKey, string(ssh.MarshalAuthorizedKey(s.sshd.hostKey))); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -80,8 +80,8 @@ type Status struct {
 	Boots      int         `json:"boots"`
 	Resets     int         `json:"resets"`     // resets and power cuts while it was on
 	Handshakes int         `json:"handshakes"` // TLS handshakes begun with the BMC
-	// Console is the path of the serial console's socket, of a node in QEMU. What
-	// such a node's BootID and HostKey are is known to its system alone.
+	// Console is the path of the serial console's socket, of a node that has one. What
+	// the BootID and HostKey of a node in QEMU are is known to its system alone.
 	Console string `json:"console,omitempty"`
 	Error   string `json:"error,omitempty"`
 }

@@ -23,6 +23,8 @@ const (
 	bmcPasswordFile = "secrets/bmc-password"
 	sshPasswordFile = "secrets/ssh-password"
 	identityFile    = "secrets/id_ed25519"
+	// rootPasswordFile is what the site file has root's password changed to.
+	rootPasswordFile = "secrets/root-password"
 )
 
 func newSecrets(dir string) (secrets, error) {
@@ -42,7 +44,7 @@ func newSecrets(dir string) (secrets, error) {
 		return s, fmt.Errorf("sim: make the directory for secrets: %w", err)
 	}
 	for name, content := range map[string][]byte{
-		bmcPasswordFile: []byte(s.bmcPassword + "\n"), sshPasswordFile: []byte(s.login.password + "\n"),
+		bmcPasswordFile: []byte(s.bmcPassword + "\n"), sshPasswordFile: []byte(s.login.password + "\n"), rootPasswordFile: []byte(rand.Text() + "\n"),
 		identityFile: pem.EncodeToMemory(block), identityFile + ".pub": ssh.MarshalAuthorizedKey(s.login.key),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {

@@ -46,6 +46,9 @@ type NodeSpec struct {
 	// QEMU makes the node a real machine, which boots what its BMC says.
 	QEMU    bool
 	Initial InitialState
+	// FirstLogin lets nobody in over ssh, after the boot of a live image, before a
+	// first login on the serial console; not in QEMU, where the image decides.
+	FirstLogin bool
 	// Want is what the site file wants on this node; "" stands for Config.Want,
 	// "none" for nothing.
 	Want string
@@ -373,7 +376,14 @@ func (s *Site) newComputer(ctx context.Context, n *Node) (computer, error) {
 	if n.spec.QEMU {
 		return newInQEMU(ctx, n, s.cfg.QEMU, s.secrets.authorizedKey())
 	}
-	return &inProcess{node: n, login: s.secrets.login, bootTime: s.cfg.Timing.Boot}, nil
+	p := &inProcess{node: n, login: s.secrets.login, bootTime: s.cfg.Timing.Boot}
+	if n.spec.FirstLogin {
+		var err error
+		if p.serial, err = openSerial(n, p.system); err != nil { //nolint:contextcheck // the console is there until the simulation ends
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 func (n *Node) awaitInitial(ctx context.Context) error {

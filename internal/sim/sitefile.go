@@ -117,7 +117,14 @@ func (n *Node) siteEntry(b *strings.Builder, want string, anyPort bool) {
 	}
 	fmt.Fprintf(b, "  %s:  # %s\n", word(n.spec.Name), n.spec.Kind)
 	fmt.Fprintf(b, "    bmc: {address: %q, tls: %s%s}\n", n.BMCAddress(), trust, profile)
-	fmt.Fprintf(b, "    ssh: {address: %q}\n", n.address)
+	hostKey := ""
+	if n.spec.FirstLogin {
+		hostKey = ", hostKey: console"
+	}
+	fmt.Fprintf(b, "    ssh: {address: %q%s}\n", n.address, hostKey)
+	if n.spec.FirstLogin {
+		fmt.Fprintf(b, "    console: {socket: %q}\n    login: {password: {file: %s}, within: 1m}\n", n.Status().Console, rootPasswordFile)
+	}
 	if n.spec.QEMU {
 		fmt.Fprintf(b, "    console: {socket: %q}\n", n.Status().Console)
 		b.WriteString("    boot: {within: 10m}  # emulated: slow on a busy machine\n")
