@@ -18,7 +18,7 @@ import (
 
 // The times that a Config's zero values stand for.
 const (
-	DefaultTimeout   = 5 * time.Second
+	DefaultTimeout   = 10 * time.Second
 	DefaultKeepAlive = 15 * time.Second
 	// keepAliveMisses is how many keepalives may stay without an answer.
 	keepAliveMisses = 3
