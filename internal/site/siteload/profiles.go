@@ -3,7 +3,10 @@ package siteload
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"sync"
 
 	"cuelang.org/go/cue"
@@ -18,6 +21,24 @@ import (
 func Profiles() ([]bmc.Profile, error) { return profiles() }
 
 var profiles = sync.OnceValues(func() ([]bmc.Profile, error) { return decodeProfiles(schema.Profiles) })
+
+var shippedRows = regexp.MustCompile(`(?s)\nprofiles: \[.*?\n\]\n`)
+
+// ProfilesWith returns the rows of schema/profiles.cue with others in front of
+// them, written as they would be there: to try a row before it is one.
+func ProfilesWith(rows string) ([]bmc.Profile, error) {
+	shipped, err := Profiles()
+	if err != nil {
+		return nil, err
+	}
+	list := "\nprofiles: [...#Profile] & [\n" + rows + "\n]\n"
+	at := shippedRows.FindStringIndex(schema.Profiles)
+	if at == nil {
+		return nil, errors.New("schema/profiles.cue has no list of profiles")
+	}
+	own, err := decodeProfiles(schema.Profiles[:at[0]] + list + schema.Profiles[at[1]:])
+	return slices.Concat(own, shipped), err
+}
 
 // decodeProfiles refuses rows that bmc.Profile has no room for, and names that
 // two rows share.
