@@ -36,6 +36,26 @@ func (m *Machine) precondition(c *call, tag string) error {
 }
 
 func (m *Machine) patchSystem(c *call) (*task, error) {
+	if m.behaviour.SettingsObject != "" {
+		return nil, m.kind.refuse("FutureState", "Boot")
+	}
+	return m.patchSettings(c)
+}
+
+// patchProtocol switches virtual media on or off.
+func (m *Machine) patchProtocol(c *call) (*task, error) {
+	var body struct {
+		VirtualMedia struct{ ProtocolEnabled *bool }
+	}
+	if json.Unmarshal(c.body, &body) != nil || body.VirtualMedia.ProtocolEnabled == nil {
+		return nil, m.kind.refuse("PropertyMissing", "VirtualMedia")
+	}
+	m.enableRemote(*body.VirtualMedia.ProtocolEnabled)
+	return nil, nil //nolint:nilnil // no task, and no refusal
+}
+
+// patchSettings changes the override where it is kept.
+func (m *Machine) patchSettings(c *call) (*task, error) {
 	var body struct{ Boot *bootPatch }
 	switch {
 	case json.Unmarshal(c.body, &body) != nil:
@@ -68,7 +88,19 @@ func (m *Machine) patchSlot(c *call) (*task, error) {
 		return m.eject()
 	}
 	url, _ := image.(string)
-	return m.insert(url)
+	if err := m.checkInsert(body); err != nil {
+		return nil, err
+	}
+	return m.insertIn(c.token, url)
+}
+
+// insertIn inserts, and remembers in which session.
+func (m *Machine) insertIn(token, image string) (*task, error) {
+	t, err := m.insert(image)
+	if err == nil {
+		m.media.session = token
+	}
+	return t, err
 }
 
 func (m *Machine) postReset(c *call) answer {
@@ -97,7 +129,7 @@ func (m *Machine) postInsert(c *call) answer {
 	var t *task
 	if err == nil {
 		image, _ := body["Image"].(string)
-		t, err = m.insert(image)
+		t, err = m.insertIn(c.token, image)
 	}
 	m.mu.Unlock()
 	if err != nil {
@@ -202,12 +234,18 @@ func (m *Machine) getTask(path string) (a answer, ok bool) {
 }
 
 func (m *Machine) postSession(c *call) answer {
-	var body struct{ UserName, Password string }
+	var body struct {
+		UserName, Password string
+		Oem                map[string]struct{ Domain string }
+	}
 	if json.Unmarshal(c.body, &body) != nil {
 		return m.refused(m.kind.refuse("MalformedJSON"))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if key := m.kind.loginOem; key != "" && body.Oem[key].Domain == "" {
+		return m.refused(m.kind.refuse("AuthorizationFailed"))
+	}
 	err := m.login(body.UserName, body.Password)
 	var s *session
 	if err == nil {
@@ -218,7 +256,10 @@ func (m *Machine) postSession(c *call) answer {
 	}
 	a := answer{status: http.StatusCreated, header: http.Header{}, body: m.sessionDocument(s)}
 	a.header.Set("Location", m.location(c, s.path()))
-	if !m.behaviour.NoToken {
+	switch {
+	case m.behaviour.TokenInBody:
+		a.body["Oem"] = doc{"Public": doc{"X-Auth-Token": s.token}}
+	case !m.behaviour.NoToken:
 		a.header.Set("X-Auth-Token", s.token)
 	}
 	return a
@@ -240,7 +281,7 @@ func (m *Machine) atSession(c *call) (a answer, ok bool) {
 			continue
 		}
 		if c.method == http.MethodDelete {
-			delete(m.auth.sessions, token)
+			m.endSession(token)
 			return m.succeeded(), true
 		}
 		return answer{status: http.StatusOK, body: m.sessionDocument(s)}, true

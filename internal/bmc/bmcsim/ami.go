@@ -35,6 +35,67 @@ var gigabyte = kind{
 	more:         amiResources,
 }
 
+// gigabyte13 has the shape of Gigabyte's Redfish 1.11 and the habits of one board
+// with 13.06.10 (3.2, "The fullest field record").
+var gigabyte13 = gigabyte.like(func(k *kind) {
+	k.redfishVersion, k.model, k.firmware = "1.15.1", "G293-S42", "13.06.10"
+	k.baseRegistry = "Base.1.12"
+	k.slots = []slotKind{
+		{id: "CD1", name: "Virtual CD1", types: []string{"CD", "DVD"}, cd: true},
+		{id: "USBStick1", name: "Virtual USB1", types: []string{"USBStick"}},
+	}
+	k.also = &otherSide{under: "Systems", slots: k.slots}
+	k.cdOption = "0007"
+	k.always = Behaviour{
+		ResetActionInfo: true, InsertTask: TaskInBody, Echo: EchoDoubled, HTTPOnly: true, DefaultPortOnly: true,
+		InsertRefuses: []string{"UserName", "Password"}, EjectKeepsName: true, IfMatch: http.StatusPreconditionRequired, FullBoot: true,
+		RedirectionStatus: true, UnmountOnBMCRestart: true, SecondSystem: true,
+	}
+	k.baseboard = "UBB"
+	k.dressManager = dressNewAMIManager
+	k.dressSlot = nil
+	k.more = newAMIResources
+})
+
+// dgx has the shape of a DGX H100 (3.13): remote media off, the override in a
+// settings object, a board of GPUs for a second system.
+var dgx = gigabyte13.like(func(k *kind) {
+	k.redfishVersion, k.firmware, k.managerModel = "1.11.0", "23.11.20", "77171220"
+	k.manufacturer, k.model, k.systemID, k.managerID = "NVIDIA", "DGXH100", "DGX", "BMC"
+	k.rootOem = doc{"Ami": doc{"RtpVersion": "1.11.0"}}
+	k.dressRoot, k.dressSystem = nil, nil
+	k.also, k.cdOption = nil, ""
+	k.baseboard = "HGX_Baseboard_0"
+	k.bootTargets = []string{"None", "Pxe", "Floppy", "Cd", "Usb", "Hdd", "BiosSetup", "Utilities", "Diags", "UefiShell", "UefiTarget", "SDCard", "UefiHttp", "RemoteDrive", "UefiBootNext"}
+	k.bootMode = "UEFI"
+	k.resetTypes = []string{"On", "ForceOff", "ForceRestart", "GracefulShutdown"}
+	k.always = Behaviour{
+		SettingsObject: "SD", IfMatch: http.StatusPreconditionFailed, InsertNeeds: []string{"UserName", "Password"}, SecondSystem: true, LockoutAfter: 5,
+	}
+})
+
+// megaRAC is one of other makers, as MiTAC's (3.2).
+var megaRAC = gigabyte13.like(func(k *kind) {
+	k.manufacturer, k.model, k.firmware = "MiTAC", "R1520G6", "5.14.0"
+	k.cdOption = ""
+	k.always = Behaviour{
+		InsertTask: TaskInBody, InsertRefuses: []string{"UserName", "Password"}, IfMatch: http.StatusPreconditionRequired, FullBoot: true,
+		RedirectionStatus: true, InsertLags: true,
+	}
+})
+
+// asrockRack is a MegaRAC that wants the whole override (3.2).
+var asrockRack = gigabyte.like(func(k *kind) {
+	k.manufacturer, k.model, k.firmware = "ASRockRack", "ROMED8-2T", "3.06.00"
+	k.always = Behaviour{FullBoot: true, ResetActionInfo: true}
+})
+
+// tsm is Lenovo's MegaRAC (2.1, 3.2).
+var tsm = gigabyte.like(func(k *kind) {
+	k.manufacturer, k.model, k.firmware = "Lenovo", "ThinkSystem SR635", "AMBT11N"
+	k.systemOem = doc{"Lenovo": doc{"FrontPanelUSB": "Server"}}
+})
+
 const (
 	rmediaAction     = "/Actions/Oem/Ami/VirtualMedia.EnableRMedia"
 	cdInstanceAction = "/Actions/Oem/Ami/VirtualMedia.ConfigureCDInstance"
@@ -51,6 +112,29 @@ func dressAMIManager(d doc, v view) {
 			"target": v.k.managerPath() + cdInstanceAction,
 		},
 	}}
+}
+
+func dressNewAMIManager(d doc, v view) {
+	d["PowerState"] = "On"
+	status := "Disabled"
+	if v.listed {
+		status = "Enabled"
+	}
+	d["Oem"] = doc{"Ami": doc{"VirtualMedia": doc{"CDInstances": 4, "RMediaStatus": status}}}
+	d["Actions"] = doc{"Oem": doc{
+		"#AMIVirtualMedia.EnableRMedia":        doc{"target": v.k.managerPath() + newRMediaAction},
+		"#AMIVirtualMedia.ConfigureCDInstance": doc{"target": v.k.managerPath() + newCDInstanceAction},
+	}}
+}
+
+const (
+	newRMediaAction     = "/Actions/Oem/AMIVirtualMedia.EnableRMedia"
+	newCDInstanceAction = "/Actions/Oem/AMIVirtualMedia.ConfigureCDInstance"
+)
+
+func newAMIResources(m *Machine, tree map[string]resource) {
+	tree[m.kind.managerPath()+newRMediaAction] = resource{post: (*Machine).postEnableRMedia, action: true}
+	tree[m.kind.managerPath()+newCDInstanceAction] = resource{post: (*Machine).postConfigureCDInstance, action: true}
 }
 
 func amiResources(m *Machine, tree map[string]resource) {

@@ -1,6 +1,9 @@
 package bmcsim
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // A TaskStyle is how a BMC tells of the task that an action started.
 type TaskStyle string
@@ -92,9 +95,29 @@ type Behaviour struct {
 	// UnmountOnBMCRestart empties the slot when the BMC restarts (2.4, AMI).
 	UnmountOnBMCRestart bool
 	// RemoteMediaOff starts with remote media switched off: no slot is listed
-	// until EnableRMedia, which only Gigabyte has (3.2). It takes effect in New, and in a SetBehaviour that
-	// switches it on.
+	// until EnableRMedia, which only AMI's kinds have (3.2). It takes effect in New,
+	// and in a SetBehaviour that switches it on.
 	RemoteMediaOff bool
+	// MediaProtocolOff likewise, and the manager's NetworkProtocol switches it on
+	// (3.2).
+	MediaProtocolOff bool
+	// InsertFailsAfterEject answers an insert with 500 for Timing.EjectLag after an
+	// eject (2.4, iDRAC).
+	InsertFailsAfterEject bool
+	// NeverAttaches records an image without connecting it: Inserted is true,
+	// ConnectedVia NotConnected, and nothing boots from it (2.5, Supermicro).
+	NeverAttaches bool
+	// AddressOnly refuses an image whose server is named (3.11, xFusion).
+	AddressOnly bool
+	// DefaultPortOnly never connects to another port than 80, nor for an image at
+	// the server's root (3.2, AMI 13).
+	DefaultPortOnly bool
+	// InsertInfo tells in an ActionInfo which parameters an insert needs and which
+	// protocols it takes (3.5).
+	InsertInfo bool
+	// SessionUnmounts takes out what was inserted in a session when that ends (3.6,
+	// Lenovo).
+	SessionUnmounts bool
 
 	// IfMatch is the status, 412 or 428, for a PATCH without If-Match; 0 does
 	// without (3.2). A stale If-Match is 412 always.
@@ -105,6 +128,10 @@ type Behaviour struct {
 	FullBoot bool
 	// RefuseBootMode refuses a boot override that names the mode (2.6, DL160).
 	RefuseBootMode bool
+	// SettingsObject is the name of a resource below the system that has the boot
+	// override, and takes it; the system itself shows none (2.6: SD of AMI, Settings
+	// of iDRAC 10).
+	SettingsObject string
 	// BootRefusedInPost refuses to change the override during POST with
 	// UnableToModifyDuringSystemPOST (3.1; always so with the iLOs).
 	BootRefusedInPost bool
@@ -128,6 +155,9 @@ type Behaviour struct {
 	RefuseSameState bool
 	// IgnoreShutdown accepts a graceful shutdown and never tells the host.
 	IgnoreShutdown bool
+	// PowerOnConflicts answers 409 to On for Timing.PowerLag after a power off (3.4,
+	// iDRAC 10).
+	PowerOnConflicts bool
 	// PowerLags shows the old PowerState for Timing.PowerLag.
 	PowerLags bool
 	// PowerTransitions shows PoweringOn and PoweringOff for Timing.PowerLag.
@@ -151,6 +181,10 @@ type Behaviour struct {
 	// BasicOpensSession makes each request with Basic authentication open a session
 	// of its own, which stays for SessionIdle (3.1, sessions).
 	BasicOpensSession bool
+	// NoSessions has no session service (3.14).
+	NoSessions bool
+	// TokenInBody tells a new session's token in its body only (3.12, Inspur).
+	TokenInBody bool
 	// NoToken creates sessions without telling their token (7.3, row 14).
 	NoToken bool
 	// NoBasic refuses Basic authentication: sessions only.
@@ -162,6 +196,11 @@ type Behaviour struct {
 	// SecondSystem lists a second system, which has neither Boot nor Reset, before
 	// the first; it answers 500 while the host is off (3.2, item 10).
 	SecondSystem bool
+	// TwinSystem lists a second host before the first, with Boot and Reset of its
+	// own: which one is meant has to be said (3.8, Cray EX; chassis of many nodes).
+	TwinSystem bool
+	// ZeroDates shows times that no calendar has (2.8, iDRAC 7.10).
+	ZeroDates bool
 	// TrailingSlash ends every URI with a slash and redirects the others with 308
 	// (3.1).
 	TrailingSlash bool
@@ -181,9 +220,9 @@ func Reported(k Kind) Behaviour {
 		return Behaviour{SessionLimit: 10, AbsoluteLocation: true, EjectLags: true}
 	case ILO4:
 		return Behaviour{InsertRefuses: []string{"Inserted", "WriteProtected", "Oem"}}
-	case Generic, CrayEX, OpenBMCStock:
+	default:
+		return Behaviour{} // these do as they are reported to always
 	}
-	return Behaviour{}
 }
 
 // SetBehaviour changes how the BMC behaves from now on.
@@ -197,28 +236,26 @@ func (m *Machine) SetBehaviour(b Behaviour) {
 func (m *Machine) Behaviour() Behaviour {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.behaviour
+	return m.asked
 }
 
 func (m *Machine) applyBehaviour(b Behaviour) {
-	if b.RemoteMediaOff && !m.behaviour.RemoteMediaOff {
+	was, is := m.behaviour, with(b, m.kind.always)
+	if is.RemoteMediaOff && !was.RemoteMediaOff || is.MediaProtocolOff && !was.MediaProtocolOff {
 		m.remote, m.listed = false, false
 	}
-	m.behaviour = b
+	m.asked, m.behaviour = b, is
 }
 
-// quirks is what was configured together with what the kind always does. The
-// lock is held by the caller.
-func (m *Machine) quirks() Behaviour {
-	b, k := m.behaviour, m.kind.always
-	b.NoneWhenEmpty = b.NoneWhenEmpty || k.NoneWhenEmpty
-	b.NoMediaTypes = b.NoMediaTypes || k.NoMediaTypes
-	b.BodyRequired = b.BodyRequired || k.BodyRequired
-	b.RefuseEmptyEject = b.RefuseEmptyEject || k.RefuseEmptyEject
-	b.BootRefusedInPost = b.BootRefusedInPost || k.BootRefusedInPost
-	b.ResetActionInfo = b.ResetActionInfo || k.ResetActionInfo
-	b.RefuseSameState = b.RefuseSameState || k.RefuseSameState
-	return b
+// with is what was asked for together with what the kind always does.
+func with(asked, always Behaviour) Behaviour {
+	b, k := reflect.ValueOf(&asked).Elem(), reflect.ValueOf(always)
+	for i := range b.NumField() {
+		if b.Field(i).IsZero() {
+			b.Field(i).Set(k.Field(i))
+		}
+	}
+	return asked
 }
 
 // staleBlocks tells whether an image that is named without being inserted stands

@@ -2,6 +2,7 @@ package bmcsim_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ const (
 
 func generic(b B) bmcsim.Config { return config(bmcsim.Generic, b) }
 
-var behaviourCases = append(append(append(mediaCases, bootCases...), powerCases...), loginCases...)
+var behaviourCases = slices.Concat(mediaCases, bootCases, powerCases, loginCases, familyCases)
 
 type behaviourCase struct {
 	field, name string

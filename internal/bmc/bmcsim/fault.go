@@ -8,6 +8,7 @@ import (
 // A Fault is a scripted misfortune: what happens to the requests it names.
 type Fault struct {
 	Method      string // "" is any
+	Writes      bool   // only what is no GET
 	PathPattern string // a regular expression over the path without a trailing slash; "" is any
 	Nth         int    // the first matching request that it strikes, from 1; 0 is 1
 	Count       int    // how many in a row it strikes; 0 is 1, negative is all from then on
@@ -65,7 +66,7 @@ func (m *Machine) Faults(faults ...Fault) {
 func (m *Machine) strike(method, path string) Do {
 	var do Do
 	for _, f := range m.faults {
-		if f.Method != "" && f.Method != method || !f.path.MatchString(path) {
+		if f.Method != "" && f.Method != method || f.Writes && isRead(method) || !f.path.MatchString(path) {
 			continue
 		}
 		f.seen++

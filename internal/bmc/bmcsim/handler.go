@@ -28,7 +28,7 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &call{
 		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), origin: origin(r),
-		ifMatch: r.Header.Get("If-Match"), body: body,
+		ifMatch: r.Header.Get("If-Match"), token: r.Header.Get("X-Auth-Token"), body: body,
 	}
 	entry := &Request{Method: r.Method, Path: r.URL.Path, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
 	do, alive := m.begin(c, entry)
@@ -82,6 +82,9 @@ func (m *Machine) finish(entry *Request, status int) (Request, func(Request)) {
 // the connection instead.
 func (m *Machine) answer(r *http.Request, c *call) answer {
 	res, known := m.tree[c.path]
+	if c.path == sessionsPath && c.method == http.MethodPost && m.without(func(b Behaviour) bool { return b.NoSessions }) {
+		return m.refused(m.kind.refuse("ResourceMissingAtURI", c.path))
+	}
 	if !(known && res.open && isRead(c.method)) && !(c.path == sessionsPath && c.method == http.MethodPost) {
 		if err := m.authenticate(r); err != nil {
 			return m.refusedBy(err)
@@ -99,13 +102,20 @@ func (m *Machine) answer(r *http.Request, c *call) answer {
 	return m.dispatch(res, c)
 }
 
+// without asks for a trait, with the lock.
+func (m *Machine) without(trait func(Behaviour) bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return trait(m.behaviour)
+}
+
 func isRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 // present tells whether a resource is there at the moment.
 func (m *Machine) present(r resource) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return (!r.media || m.listed) && (!r.other || m.behaviour.SecondSystem)
+	return (!r.media || m.listed) && (r.when == nil || r.when(m.behaviour))
 }
 
 func (m *Machine) busy() answer {
@@ -175,7 +185,7 @@ func (r resource) allow() string {
 
 func (m *Machine) posted(res resource, c *call) answer {
 	m.mu.Lock()
-	q := m.quirks()
+	q := m.behaviour
 	m.mu.Unlock()
 	if !res.action {
 		return res.post(m, c)

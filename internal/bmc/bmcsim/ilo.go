@@ -25,6 +25,21 @@ var ilo5 = kind{
 	more:         ilo5Actions,
 }
 
+// ilo6 and ilo7 have the same media model and the same words (3.1).
+var (
+	ilo6 = ilo5.like(func(k *kind) {
+		k.product, k.model = "ProLiant DL380 Gen11", "ProLiant DL380 Gen11"
+		k.managerModel, k.bmcName, k.firmware, k.oemRegistry = "iLO 6", "iLO 6", "iLO 6 v1.70", "iLO.2.34"
+		k.dressRoot = func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 6", "1.70")} }
+	})
+	ilo7 = ilo5.like(func(k *kind) {
+		k.product, k.model = "ProLiant DL380 Gen12", "ProLiant DL380 Gen12"
+		k.managerModel, k.bmcName, k.firmware, k.oemRegistry = "iLO 7", "iLO 7", "iLO 7 v1.14", "iLO.2.31"
+		k.resetTypes = []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "GracefulRestart", "PowerCycle", "ForceOn"}
+		k.dressRoot = func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 7", "1.14")} }
+	})
+)
+
 // ilo4 has the shape of an iLO 4 2.7x: Oem.Hp, and virtual media only through
 // its OEM actions (vendors.md 2.1, 2.3, 3.1).
 var ilo4 = kind{

@@ -5,35 +5,54 @@ import "github.com/livecd-sync/livecd-sync/internal/bmc"
 // doc is a JSON object.
 type doc map[string]any
 
-// kind is what distinguishes one family of BMCs from another: names, and the
-// builders that dress the standard documents in the vendor's own clothes.
+// kind is what distinguishes one family of BMCs from another: names, shapes and
+// habits, as data. What data cannot say a builder does, which dresses a standard
+// document in the vendor's own clothes.
 type kind struct {
 	vendor, product     string // of the service root; "" leaves them out
+	rootID              string // "" is RootService
 	redfishVersion      string
 	manufacturer, model string // of the system
 	managerModel        string
 	bmcName             string // what people call it
 	firmware            string // of the manager
 	systemID, managerID string
+	baseboard           string // the Id of SecondSystem; "" is Baseboard
+	twin                string // the Id of TwinSystem; "" is 2
+
+	rootOem, systemOem, managerOem doc // as they are; nil: none
 
 	baseRegistry, oemRegistry string
 	terse                     bool // errors carry a MessageId and nothing else
 	wordings                  map[string]wording
+	always                    Behaviour
 
-	mediaUnder  string // "Managers", "Systems", or "" for none
-	slots       []slotKind
+	mediaUnder string // "Managers", "Systems", or "" for none
+	collection string // the collection's Id; "" is VirtualMedia
+	slots      []slotKind
+	also       *otherSide
+	empty      emptyNames
+	connected  string // what ConnectedVia says of an inserted image; "" is URI
+	loose      string // and of an empty drive; "" is NotConnected
+	oemMedia   bool   // no standard actions on the slots
+	patchMedia bool   // Image and Inserted of the CD slot are writable
+	strongTags bool
+	etags      bool
+
 	bootTargets []string // nil: no override at all
-	bootMode    string
+	bootMode    string   // "" leaves the mode out
+	boots       []string // what Enabled may be; nil: all three
+	cdTarget    string   // the target that is the virtual CD; "" is Cd
+	cdOption    string   // the boot option of the virtual CD, once firmware has seen it
 	resetTypes  []string
 	tellsPost   bool
-	oemMedia    bool // no standard actions on the slots
-	patchMedia  bool // Image and Inserted of the CD slot are writable
-	etags       bool
-	always      Behaviour
+	progress    bool   // BootProgress tells of POST, and not PostState
+	loginOem    string // a key of Oem that a login has to name
 
 	dressRoot    func(doc, view)
 	dressSystem  func(doc, view)
 	dressManager func(doc, view)
+	dressMedia   func(doc, view)
 	dressSlot    func(doc, view, slotKind)
 	more         func(m *Machine, tree map[string]resource) // resources of the vendor's own
 }
@@ -42,12 +61,43 @@ type kind struct {
 type slotKind struct {
 	id, name string
 	types    []string
-	cd       bool // the one that can hold an ISO
+	cd       bool   // the one that can hold an ISO
+	actions  string // "" is insert and eject; "eject"; "none"
+	refuses  string // the wording by which one that is not the CD refuses an image
+	licensed bool   // it is not there without a licence
 }
 
+// otherSide shows the CD under a second URI (vendors.md 2.2).
+type otherSide struct {
+	under   string
+	slots   []slotKind
+	refuses string // the wording by which an insert through it is refused; "": it is not
+}
+
+// emptyNames is how an empty drive names its image (vendors.md 2.5).
+type emptyNames string
+
+const (
+	emptyString emptyNames = ""       // Image is ""
+	emptyNull   emptyNames = "null"   // Image and ImageName are null
+	emptyAbsent emptyNames = "absent" // there is neither
+)
+
 var kinds = map[Kind]kind{
-	ILO5: ilo5, ILO4: ilo4, Gigabyte: gigabyte,
-	Generic: generic, CrayEX: crayEX, OpenBMCStock: openBMCStock,
+	ILO4: ilo4, ILO5: ilo5, ILO6: ilo6, ILO7: ilo7,
+	Gigabyte: gigabyte, Gigabyte13: gigabyte13, DGX: dgx, ASRockRack: asrockRack, MegaRAC: megaRAC, TSM: tsm,
+	IDRAC8: idrac8, IDRAC9Old: idrac9Old, IDRAC9: idrac9, IDRAC10: idrac10,
+	SupermicroX10: supermicroX10, SupermicroX11: supermicroX11, Supermicro: supermicro, SupermicroARS: supermicroARS,
+	XCC: xcc, XCC2: xcc2, XCC3: xcc3,
+	OpenBMC: openBMC, OpenBMCStock: openBMCStock, GB200: gb200,
+	IRMC: irmc, CIMC: cimc, XFusion: xFusion, IBMC: ibmc, HDM: hdm, Inspur: inspur, Intel: intel,
+	CrayEX: crayEX, SushyTools: sushyTools, Generic: generic,
+}
+
+// like makes a kind of another one that differs in a few things.
+func (k kind) like(change func(*kind)) kind {
+	change(&k)
+	return k
 }
 
 func (k kind) cdSlot() string {
@@ -64,13 +114,33 @@ const rootPath = "/redfish/v1"
 func (k kind) systemPath() string  { return rootPath + "/Systems/" + k.systemID }
 func (k kind) managerPath() string { return rootPath + "/Managers/" + k.managerID }
 
+func (k kind) baseboardPath() string { return rootPath + "/Systems/" + or(k.baseboard, "Baseboard") }
+func (k kind) twinPath() string      { return rootPath + "/Systems/" + or(k.twin, "2") }
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
 // mediaPath is the virtual media collection, "" for a kind without.
-func (k kind) mediaPath() string {
-	switch k.mediaUnder {
+func (k kind) mediaPath() string { return k.mediaBelow(k.mediaUnder) }
+
+func (k kind) mediaBelow(under string) string {
+	switch under {
 	case "Managers":
-		return k.managerPath() + "/VirtualMedia"
+		return k.managerPath() + "/" + or(k.collection, "VirtualMedia")
 	case "Systems":
-		return k.systemPath() + "/VirtualMedia"
+		return k.systemPath() + "/" + or(k.collection, "VirtualMedia")
+	}
+	return ""
+}
+
+// below is the collection that a resource links: its own, or none.
+func (k kind) linked(under string) string {
+	if k.mediaUnder == under || k.also != nil && k.also.under == under {
+		return k.mediaBelow(under)
 	}
 	return ""
 }
@@ -86,9 +156,13 @@ type view struct {
 	phase        bmc.Phase
 	postHalf     bool // POST has found its devices
 	override     bmc.BootOverride
+	own          bmc.BootOverride // the same, where the vendor's own settings have it
+	bootNext     string
+	seenCD       bool // firmware lists the virtual CD
 	media        bmc.Media
 	nextCD       bool
 	listed       bool
+	protocol     bool // NetworkProtocol says that virtual media are on
 	resetTypes   []string
 	bootTargets  []string
 	sessions     []string // ids

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,16 +18,44 @@ type Kind string
 
 // The kinds of BMC.
 const (
-	ILO5         Kind = "ilo5"          // HPE iLO 5 2.x (vendors.md 3.1)
-	ILO4         Kind = "ilo4"          // HPE iLO 4: virtual media through Oem.Hp actions only (3.1)
-	Gigabyte     Kind = "gigabyte"      // AMI MegaRAC SP-X 12.x on a Gigabyte board (3.2)
-	Generic      Kind = "generic"       // nothing but the standard: media under the System
-	CrayEX       Kind = "cray-ex"       // node card without virtual media or override (3.8)
-	OpenBMCStock Kind = "openbmc-stock" // OpenBMC built without virtual media (3.3)
+	ILO5          Kind = "ilo5"           // HPE iLO 5 2.x (vendors.md 3.1)
+	ILO4          Kind = "ilo4"           // HPE iLO 4: virtual media through Oem.Hp actions only (3.1)
+	ILO6          Kind = "ilo6"           // HPE iLO 6 (3.1)
+	ILO7          Kind = "ilo7"           // HPE iLO 7 (3.1)
+	Gigabyte      Kind = "gigabyte"       // AMI MegaRAC SP-X 12.x on a Gigabyte board (3.2)
+	Gigabyte13    Kind = "gigabyte13"     // likewise 13.x: a CD that needs time, UefiBootNext (3.2)
+	DGX           Kind = "dgx"            // NVIDIA DGX H100, MegaRAC with a settings object (3.13)
+	ASRockRack    Kind = "asrockrack"     // ASRockRack, MegaRAC (3.2)
+	MegaRAC       Kind = "megarac"        // MegaRAC of other makers (3.2)
+	TSM           Kind = "tsm"            // Lenovo's MegaRAC, media by an interface of its own (3.2)
+	IDRAC8        Kind = "idrac8"         // Dell iDRAC 8: virtual media are read-only (3.4)
+	IDRAC9Old     Kind = "idrac9-5"       // Dell iDRAC 9 before 6.00.02: armed by attributes (3.4)
+	IDRAC9        Kind = "idrac9"         // Dell iDRAC 9 6.x and 7.x: media on both sides (3.4)
+	IDRAC10       Kind = "idrac10"        // Dell iDRAC 10: a settings object (3.4)
+	SupermicroX10 Kind = "supermicro-x10" // Supermicro X10: CfgCD only (3.5)
+	SupermicroX11 Kind = "supermicro-x11" // Supermicro late X11: CD1 (3.5)
+	Supermicro    Kind = "supermicro"     // Supermicro X12 to X14 (3.5)
+	SupermicroARS Kind = "supermicro-ars" // Supermicro ARS-111GL-NHR: Cd, where others want UsbCd (2.6)
+	XCC           Kind = "xcc"            // Lenovo XClarity Controller: PATCH only (3.6)
+	XCC2          Kind = "xcc2"           // its successor on V3 machines (3.6)
+	XCC3          Kind = "xcc3"           // and on V4 ones (3.6)
+	OpenBMC       Kind = "openbmc"        // OpenBMC built with virtual media: https only (3.3)
+	OpenBMCStock  Kind = "openbmc-stock"  // OpenBMC built without (3.3)
+	GB200         Kind = "gb200"          // NVIDIA GB200: OpenBMC, two systems (3.13)
+	IRMC          Kind = "irmc"           // Fujitsu iRMC: BootConfig, no http (3.9)
+	CIMC          Kind = "cimc"           // Cisco CIMC: one of five slots is for images (3.10)
+	XFusion       Kind = "xfusion"        // xFusion iBMC: https only, odd tasks (3.11)
+	IBMC          Kind = "ibmc"           // Huawei iBMC: VmmControl, no web servers (3.11)
+	HDM           Kind = "hdm"            // H3C HDM: likewise (3.12)
+	Inspur        Kind = "inspur"         // Inspur M6: NFS only (3.12)
+	Intel         Kind = "intel"          // Intel S2600: no slots (3.7)
+	CrayEX        Kind = "cray-ex"        // node card without virtual media or override (3.8)
+	SushyTools    Kind = "sushy-tools"    // sushy-tools' emulator (3.14)
+	Generic       Kind = "generic"        // nothing but the standard: media under the System
 )
 
 // Kinds lists every Kind.
-func Kinds() []Kind { return []Kind{ILO5, ILO4, Gigabyte, Generic, CrayEX, OpenBMCStock} }
+func Kinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }
 
 // Boot is what a host was started from.
 type Boot struct {
@@ -152,7 +182,8 @@ type Machine struct {
 	hostQueue []func(Host)
 	telling   bool
 
-	behaviour    Behaviour
+	asked        Behaviour // as configured
+	behaviour    Behaviour // and with what the kind always does
 	faults       []*scriptedFault
 	requests     []*Request
 	beforeAnswer func(Request)
@@ -162,10 +193,12 @@ type Machine struct {
 	power    powerState
 	media    mediaState
 	override bmc.BootOverride
-	nextCD   bool // Oem BootOnNextServerReset
-	ejectDue bool // nextCD was used: the reset after that ejects
-	remote   bool // remote media is on
-	listed   bool // and its slots are listed
+	bootNext string // the boot option that the target UefiBootNext means
+	seenCD   bool   // firmware has seen the virtual CD, and lists it
+	nextCD   bool   // Oem BootOnNextServerReset
+	ejectDue bool   // nextCD was used: the reset after that ejects
+	remote   bool   // remote media is on
+	listed   bool   // and its slots are listed
 
 	tasks    map[string]*task
 	lastTask int
@@ -194,7 +227,7 @@ func New(cfg Config) *Machine {
 	m.applyBehaviour(cfg.Behaviour)
 	m.power = powerState{now: bmc.PowerOff, phase: bmc.PhaseOff}
 	if cfg.Running.Image != "" {
-		m.media.now = mounted(cfg.Running.Image)
+		m.media.now, m.seenCD = mounted(cfg.Running.Image), true
 	}
 	if cfg.InitialPower != bmc.PowerOff {
 		m.power = powerState{now: bmc.PowerOn, phase: bmc.PhaseOS, booted: cfg.Running}

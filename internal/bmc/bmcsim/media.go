@@ -1,6 +1,8 @@
 package bmcsim
 
 import (
+	"errors"
+	"net"
 	"net/url"
 	"path"
 	"strings"
@@ -24,6 +26,8 @@ type mediaState struct {
 	at          time.Time     // when it changed
 	lag         time.Duration // how long before is shown after that
 	job         *task         // the mount under way
+	session     string        // the token of the session it was inserted in
+	ejected     time.Time     // when it was last emptied by request
 }
 
 // Mounted is the image that the CD slot truly holds, "" when none.
@@ -129,10 +133,12 @@ func (m *Machine) configureCDs() error {
 // insert takes the request to mount an image and does so in its own time. The
 // lock is held by the caller; a nil task means that it is done.
 func (m *Machine) insert(image string) (*task, error) {
-	q := m.quirks()
+	q := m.behaviour
 	switch {
 	case q.NoLicence:
 		return nil, m.kind.refuse("LicenseKeyRequired")
+	case q.InsertFailsAfterEject && time.Since(m.media.ejected) < m.timing.EjectLag:
+		return nil, m.kind.refuse("InternalError")
 	case m.media.job != nil, m.media.now.inserted, q.staleBlocks() && m.media.now.image != "":
 		return nil, m.kind.refuse("DriveFull")
 	case image == "":
@@ -163,12 +169,26 @@ func (m *Machine) mountable(image string) bool {
 	return u.Scheme == "http" && !m.behaviour.HTTPSOnly || u.Scheme == "https" && !m.behaviour.HTTPOnly
 }
 
+// reaches tells whether the BMC connects to such a URL.
+func (b Behaviour) reaches(image string) bool {
+	u, err := url.Parse(image)
+	if err != nil {
+		return false
+	}
+	address := net.ParseIP(u.Hostname()) != nil
+	deep := strings.Count(u.Path, "/") > 1
+	return (address || !b.AddressOnly) && (deep && (u.Port() == "" || u.Port() == "80") || !b.DefaultPortOnly)
+}
+
 // mount ends an insert: it reads the image, if there is a way to, and puts it
 // in.
 func (m *Machine) mount(t *task, image string) {
 	var err error
 	if m.cfg.Fetch != nil {
 		err = m.cfg.Fetch(m.ctx, image)
+	}
+	if m.without(func(b Behaviour) bool { return !b.reaches(image) }) {
+		err = errors.New("no connection")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,7 +211,7 @@ func (m *Machine) mount(t *task, image string) {
 
 // eject takes the request to empty the slot.
 func (m *Machine) eject() (*task, error) {
-	q := m.quirks()
+	q := m.behaviour
 	if m.media.job != nil {
 		return nil, m.kind.refuse("ResourceInUse")
 	}
@@ -215,6 +235,7 @@ func (m *Machine) emptySlot() {
 	was := m.media.now
 	if was.inserted {
 		m.stats.Ejects++
+		m.media.ejected = time.Now()
 	}
 	left := drive{}
 	if m.behaviour.NameNeverClears || m.behaviour.EjectKeepsName && was.inserted {
@@ -225,7 +246,7 @@ func (m *Machine) emptySlot() {
 }
 
 func (m *Machine) change(to drive, lags bool, lag time.Duration) {
-	m.media = mediaState{now: to, before: m.media.now, at: time.Now()}
+	m.media = mediaState{now: to, before: m.media.now, at: time.Now(), session: m.media.session, ejected: m.media.ejected}
 	if lags {
 		m.media.lag = lag
 	}

@@ -97,10 +97,16 @@ func (m *Machine) observedPaths() []string {
 func (m *Machine) state(v view) bmc.State {
 	s := bmc.State{
 		ID: bmc.Identity{
-			Vendor: v.k.manufacturer, Product: v.k.bmcName, Model: v.k.model,
+			Vendor: or(v.k.manufacturer, v.k.vendor), Product: v.k.bmcName, Model: v.k.model,
 			Firmware: strings.TrimPrefix(v.k.firmware, v.k.bmcName+" v"), Profile: string(m.cfg.Kind), System: v.k.systemPath(),
 		},
 		Power: v.power, Phase: v.phase, Boot: v.override, Media: v.media,
+	}
+	if v.own.Target == v.k.cdTarget && v.k.cdTarget != "" {
+		s.Boot = bmc.BootOverride{Target: "Cd", Enabled: v.own.Enabled}
+	}
+	if v.q.NeverAttaches {
+		s.Media.Inserted = false
 	}
 	switch {
 	case m.kind.mediaUnder == "":
@@ -193,9 +199,9 @@ func (c *memClient) change(ctx context.Context, op, action string, start func() 
 // SetBootOnce arms the virtual CD for the next boot.
 func (c *memClient) SetBootOnce(ctx context.Context) error {
 	return c.ask(ctx, "set boot once", http.MethodPatch, c.m.kind.systemPath(), func() error {
-		target, enabled, mode := "Cd", "Once", "UEFI"
-		if c.m.behaviour.UsbCd {
-			target = "UsbCd"
+		target, enabled, mode := c.m.cdTarget(), "Once", "UEFI"
+		if !slices.Contains(c.m.bootTargets(), target) {
+			return c.m.armOwn(true)
 		}
 		p := bootPatch{Target: &target, Enabled: &enabled, Mode: &mode}
 		if c.m.behaviour.RefuseBootMode {
@@ -209,6 +215,12 @@ func (c *memClient) SetBootOnce(ctx context.Context) error {
 func (c *memClient) ClearBoot(ctx context.Context) error {
 	return c.ask(ctx, "clear boot", http.MethodPatch, c.m.kind.systemPath(), func() error {
 		target, enabled := "None", "Disabled"
+		if !slices.Contains(c.m.bootTargets(), c.m.cdTarget()) {
+			return c.m.armOwn(false)
+		}
+		if !slices.Contains(c.m.bootTargets(), target) {
+			target = "Hdd"
+		}
 		p := bootPatch{Target: &target, Enabled: &enabled}
 		if mode := c.m.override.Mode; !c.m.behaviour.RefuseBootMode {
 			p.Mode = &mode
@@ -219,6 +231,20 @@ func (c *memClient) ClearBoot(ctx context.Context) error {
 
 // Reset asks for a change of power.
 func (c *memClient) Reset(ctx context.Context, kind bmc.ResetKind) error {
+	for {
+		err := c.resetOnce(ctx, kind)
+		var r *refusal
+		if !errors.As(err, &r) || r.id != c.m.kind.refuse("PowerConflict").id {
+			return err
+		}
+		// It says of itself that it is settling.
+		if (bmc.SystemClock{}).Sleep(ctx, c.m.timing.PowerLag/4) != nil {
+			return gaveUp(ctx, "reset")
+		}
+	}
+}
+
+func (c *memClient) resetOnce(ctx context.Context, kind bmc.ResetKind) error {
 	path := c.m.kind.systemPath() + "/Actions/ComputerSystem.Reset"
 	return c.ask(ctx, "reset", http.MethodPost, path, func() error {
 		offered := c.m.resetTypes()
@@ -235,7 +261,7 @@ func (c *memClient) Reset(ctx context.Context, kind bmc.ResetKind) error {
 func (c *memClient) Close(context.Context) error {
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
-	delete(c.m.auth.sessions, c.token)
+	c.m.endSession(c.token)
 	c.token = ""
 	return nil
 }

@@ -26,11 +26,12 @@ type bootPatch struct {
 	Target  *string `json:"BootSourceOverrideTarget"`
 	Enabled *string `json:"BootSourceOverrideEnabled"`
 	Mode    *string `json:"BootSourceOverrideMode"`
+	Next    *string `json:"BootNext"`
 }
 
 // patchBoot changes the override. The lock is held by the caller.
 func (m *Machine) patchBoot(p bootPatch) error {
-	q := m.quirks()
+	q := m.behaviour
 	if m.kind.bootTargets == nil {
 		return m.kind.refuse("PropertyUnknown", "BootSourceOverrideTarget")
 	}
@@ -51,7 +52,7 @@ func (m *Machine) patchBoot(p bootPatch) error {
 		among []string
 	}{
 		{&next.Target, p.Target, "BootSourceOverrideTarget", m.bootTargets()},
-		{&next.Enabled, p.Enabled, "BootSourceOverrideEnabled", []string{"Disabled", "Once", "Continuous"}},
+		{&next.Enabled, p.Enabled, "BootSourceOverrideEnabled", m.enables()},
 		{&next.Mode, p.Mode, "BootSourceOverrideMode", []string{"UEFI", "Legacy"}},
 	} {
 		if f.from == nil {
@@ -62,8 +63,38 @@ func (m *Machine) patchBoot(p bootPatch) error {
 		}
 		*f.to = *f.from
 	}
+	if p.Next != nil {
+		m.bootNext = *p.Next
+	}
 	m.override = next
 	return nil
+}
+
+func (m *Machine) enables() []string {
+	if m.kind.boots != nil {
+		return m.kind.boots
+	}
+	return []string{"Disabled", "Once", "Continuous"}
+}
+
+// armOwn arms the virtual CD, or disarms it, by the vendor's own settings.
+func (m *Machine) armOwn(arm bool) error {
+	if m.kind.bootTargets == nil {
+		return m.kind.refuse("PropertyUnknown", "BootSourceOverrideTarget")
+	}
+	m.override.Target, m.override.Enabled = "None", "Disabled"
+	if arm {
+		m.override.Target, m.override.Enabled = m.kind.cdTarget, "Once"
+	}
+	return nil
+}
+
+// cdTarget is the target that means the virtual CD.
+func (m *Machine) cdTarget() string {
+	if m.behaviour.UsbCd {
+		return "UsbCd"
+	}
+	return or(m.kind.cdTarget, "Cd")
 }
 
 func (p bootPatch) missing() string {
@@ -78,7 +109,7 @@ func (p bootPatch) missing() string {
 
 // bootTargets lists what the override may name.
 func (m *Machine) bootTargets() []string {
-	if m.behaviour.UsbCd && m.kind.bootTargets != nil {
+	if m.behaviour.UsbCd && m.kind.bootTargets != nil && !slices.Contains(m.kind.bootTargets, "UsbCd") {
 		return append(slices.Clone(m.kind.bootTargets), "UsbCd")
 	}
 	return m.kind.bootTargets
@@ -87,11 +118,10 @@ func (m *Machine) bootTargets() []string {
 // takeOverride tells whether this boot is to use the virtual CD, and spends what
 // says so. The lock is held by the caller.
 func (m *Machine) takeOverride() bool {
-	cd := "Cd"
-	if m.behaviour.UsbCd {
-		cd = "UsbCd"
+	take := m.override.Armed([]string{m.cdTarget()})
+	if m.kind.cdOption != "" && m.bootNext == "Boot"+m.kind.cdOption && m.override.Armed([]string{"UefiBootNext"}) {
+		take = true
 	}
-	take := m.override.Armed([]string{cd})
 	if m.override.Enabled == "Once" && !m.behaviour.OverrideStays {
 		m.override.Target, m.override.Enabled = "None", "Disabled"
 	}
@@ -106,6 +136,9 @@ func (m *Machine) shownOverride() bmc.BootOverride {
 	o := m.override
 	if m.kind.bootTargets == nil {
 		return bmc.BootOverride{}
+	}
+	if !slices.Contains(m.bootTargets(), o.Target) {
+		o.Target, o.Enabled = "None", "Disabled" // the vendor's own settings show it
 	}
 	if m.behaviour.OverrideReadsContinuous && o.Enabled == "Once" {
 		o.Enabled = "Continuous"

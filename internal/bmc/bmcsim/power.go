@@ -77,8 +77,11 @@ func (m *Machine) reset(resetType string) error {
 	if !known {
 		return nil // Nmi: the host does not mind
 	}
+	if do.wantsOff && !on && m.behaviour.PowerOnConflicts && time.Since(m.power.at) < m.timing.PowerLag && m.power.before == bmc.PowerOn {
+		return m.kind.refuse("PowerConflict", resetType, "ResetType")
+	}
 	if on == do.wantsOff {
-		if do.restart || m.quirks().RefuseSameState {
+		if do.restart || m.behaviour.RefuseSameState {
 			return m.kind.refuse("InvalidOperationForSystemState", resetType)
 		}
 		return nil
@@ -189,7 +192,8 @@ func (m *Machine) endPost(epoch int) {
 		return
 	}
 	boot := Boot{}
-	if m.takeOverride() && m.media.now.inserted {
+	m.seenCD = m.media.now.inserted
+	if m.takeOverride() && m.media.now.inserted && !m.behaviour.NeverAttaches {
 		boot.Image = m.media.now.image
 	}
 	if boot.Image == "" || m.cfg.Fetch == nil {
@@ -219,7 +223,7 @@ func (m *Machine) boot(b Boot) {
 
 // shownPower is what the BMC says, which may lag behind the truth.
 func (m *Machine) shownPower() bmc.Power {
-	p, q := m.power, m.quirks()
+	p, q := m.power, m.behaviour
 	if p.before == "" || time.Since(p.at) >= m.timing.PowerLag {
 		return p.now
 	}
@@ -236,7 +240,7 @@ func (m *Machine) shownPower() bmc.Power {
 
 // shownPhase is what a BMC that tells of POST says.
 func (m *Machine) shownPhase() bmc.Phase {
-	if !m.kind.tellsPost {
+	if !m.kind.tellsPost && !m.kind.progress {
 		return bmc.PhaseUnknown
 	}
 	return m.power.phase

@@ -42,6 +42,9 @@ var wordings = map[string]wording{
 	"ActionParameterValueFormatError":   {http.StatusBadRequest, "Base.ActionParameterValueFormatError", "The value %1 for the parameter %2 in the action %3 is in a format that is not supported by the parameter.", bmc.KindURL},
 	"ActionParameterValueNotInList":     {http.StatusBadRequest, "Base.ActionParameterValueNotInList", "The value %1 for the parameter %2 in the action %3 is not in the list of acceptable values.", bmc.KindUnsupported},
 	"CouldNotEstablishConnection":       {http.StatusBadRequest, "Base.CouldNotEstablishConnection", "The service failed to establish a connection with the URI %1.", bmc.KindURL},
+	"AuthorizationFailed":               {http.StatusUnauthorized, "Oem.AuthorizationFailed", "Authorization failed.", bmc.KindAuth},
+	"FutureState":                       {http.StatusBadRequest, "Base.PropertyNotWritable", "The property %1 is a read only property and cannot be assigned a value.", bmc.KindProtocol},
+	"PowerConflict":                     {http.StatusConflict, "Base.ActionParameterValueConflict", "The action was submitted with parameter %2 whose value conflicts with the resource's state.", bmc.KindBusy},
 	"DriveFull":                         {http.StatusConflict, "Base.ResourceInUse", "The change to the requested resource failed because the resource is in use or in transition.", bmc.KindMedia},
 	"GeneralError":                      {http.StatusInternalServerError, "Base.GeneralError", "A general error has occurred. See Resolution for information on how to resolve the error.", bmc.KindProtocol},
 	"InsufficientPrivilege":             {http.StatusForbidden, "Base.InsufficientPrivilege", "There are insufficient privileges for the account or credentials associated with the current session to perform the requested operation.", bmc.KindAuth},
@@ -78,6 +81,7 @@ var iloWordings = map[string]wording{
 
 // amiWordings are AMI's own (vendors.md 3.2).
 var amiWordings = map[string]wording{
+	"FutureState":                    {http.StatusBadRequest, "Oem.OperationSupportedInFutureStateURI", "The operation is supported in the future state URI only.", bmc.KindProtocol},
 	"DriveFull":                      {http.StatusBadRequest, "Base.GeneralError", "The image is being redirected via another CD instance.", bmc.KindMedia},
 	"LicenseKeyRequired":             {http.StatusForbidden, "Oem.Licenserequire", "A license is required to use this feature.", bmc.KindLicence},
 	"PreconditionRequired":           {http.StatusPreconditionRequired, "Oem.PreconditionHeaderMissing", "The request needs an If-Match header.", bmc.KindProtocol},

@@ -31,8 +31,17 @@ func (m *Machine) sweepSessions() {
 	idle := m.behaviour.SessionIdle
 	for token, s := range m.auth.sessions {
 		if idle > 0 && time.Since(s.used) > idle {
-			delete(m.auth.sessions, token)
+			m.endSession(token)
 		}
+	}
+}
+
+// endSession ends a session, and with it what was mounted in it, where that is
+// so.
+func (m *Machine) endSession(token string) {
+	delete(m.auth.sessions, token)
+	if m.behaviour.SessionUnmounts && token != "" && m.media.session == token {
+		m.media = mediaState{}
 	}
 }
 

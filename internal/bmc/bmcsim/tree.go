@@ -21,6 +21,7 @@ type call struct {
 	path    string // without a trailing slash
 	origin  string // scheme and host, as the client wrote them
 	ifMatch string
+	token   string // of the session
 	body    []byte
 	busy    bool // the BMC was busy when the request came
 }
@@ -40,7 +41,8 @@ type resource struct {
 	open   bool                                 // readable without credentials
 	action bool                                 // a POST to it may act and never answer
 	media  bool                                 // there only while slots are listed
-	other  bool                                 // the second system
+	other  bool                                 // fails while the host is off
+	when   func(Behaviour) bool                 // nil: always there
 }
 
 // resources is all that a kind has at fixed paths.
@@ -56,10 +58,24 @@ func (k kind) resources(m *Machine) map[string]resource {
 		tasksPath:                    {get: tasksDoc},
 		k.managerPath():              {get: managerDoc},
 		k.systemPath():               {get: systemDoc, patch: (*Machine).patchSystem},
-		otherSystemPath:              {get: otherSystemDoc, other: true},
+		k.baseboardPath():            {get: otherSystemDoc, other: true, when: func(b Behaviour) bool { return b.SecondSystem }},
+		k.twinPath():                 {get: twinDoc, when: func(b Behaviour) bool { return b.TwinSystem }},
+		k.managerPath() + "/NetworkProtocol": {
+			get: protocolDoc, patch: (*Machine).patchProtocol, when: func(b Behaviour) bool { return b.MediaProtocolOff },
+		},
 		k.systemPath() + "/Actions/ComputerSystem.Reset": {post: (*Machine).postReset, action: true},
 	}
 	tree[k.systemPath()+"/ResetActionInfo"] = resource{get: resetInfoDoc}
+	for _, name := range []string{"SD", "Settings"} {
+		tree[k.systemPath()+"/"+name] = resource{
+			get: settingsDoc(name), patch: (*Machine).patchSettings, when: func(b Behaviour) bool { return b.SettingsObject == name },
+		}
+	}
+	if k.cdOption != "" {
+		tree[k.optionsPath()] = resource{get: optionsDoc}
+		tree[k.optionsPath()+"/0001"] = resource{get: optionDoc("0001", "disk", "HD(1,GPT)")}
+		tree[k.optionsPath()+"/"+k.cdOption] = resource{get: optionDoc(k.cdOption, "UEFI: AMI Virtual CDROM0 1.00", "PciRoot(0x0)/Pci(0x7,0x1)/USB(0x2,0x0)/CDROM(0x1)")}
+	}
 	k.mediaResources(tree)
 	if k.more != nil {
 		k.more(m, tree)
@@ -71,24 +87,47 @@ func (k kind) mediaResources(tree map[string]resource) {
 	if k.mediaUnder == "" {
 		return
 	}
-	tree[k.mediaPath()] = resource{get: mediaDoc}
-	for _, s := range k.slots {
-		path := k.mediaPath() + "/" + s.id
-		r := resource{get: slotDoc(s), media: true}
-		if s.cd {
+	k.sideResources(tree, k.mediaPath(), k.slots, "")
+	if k.also != nil {
+		k.sideResources(tree, k.mediaBelow(k.also.under), k.also.slots, k.also.refuses)
+	}
+}
+
+func (k kind) sideResources(tree map[string]resource, collection string, slots []slotKind, refuses string) {
+	tree[collection] = resource{get: mediaDoc(collection, slots)}
+	for _, s := range slots {
+		path := collection + "/" + s.id
+		r := resource{get: slotDoc(collection, s), media: true, when: func(b Behaviour) bool { return !s.licensed || !b.NoLicence }}
+		if s.cd && refuses == "" {
 			r.patch = (*Machine).patchSlot
 		}
 		tree[path] = r
-		if !k.oemMedia {
-			mediaActions(tree, s, path+"/Actions/VirtualMedia.InsertMedia", path+"/Actions/VirtualMedia.EjectMedia")
+		tree[path+"/InsertMediaActionInfo"] = resource{get: insertInfoDoc(path), media: true, when: func(b Behaviour) bool { return b.InsertInfo }}
+		if k.oemMedia || s.actions == "none" {
+			continue
+		}
+		mediaActions(tree, s, path+"/Actions/VirtualMedia.InsertMedia", path+"/Actions/VirtualMedia.EjectMedia")
+		if s.actions == "eject" {
+			delete(tree, path+"/Actions/VirtualMedia.InsertMedia")
+		}
+		if refuses != "" {
+			tree[path+"/Actions/VirtualMedia.InsertMedia"] = resource{post: refusing(refuses), action: true, media: true}
 		}
 	}
+}
+
+// refusing is an action that is always refused with the same words.
+func refusing(words string) func(*Machine, *call) answer {
+	return func(m *Machine, _ *call) answer { return m.refused(m.kind.refuse(words, "InsertMedia", "Image")) }
 }
 
 // mediaActions puts a slot's two actions into the tree. Only the CD can hold an
 // ISO; the other slots refuse it.
 func mediaActions(tree map[string]resource, s slotKind, insert, eject string) {
 	in := resource{post: (*Machine).postWrongSlot, action: true, media: true}
+	if s.refuses != "" {
+		in.post = refusing(s.refuses)
+	}
 	out := in
 	if s.cd {
 		in.post, out.post = (*Machine).postInsert, (*Machine).postEject
@@ -103,11 +142,12 @@ func (m *Machine) postWrongSlot(*call) answer {
 // view takes a picture of the machine. The lock is held by the caller.
 func (m *Machine) view() view {
 	v := view{
-		k: m.kind, q: m.quirks(), name: m.cfg.Name, serial: m.cfg.Serial,
+		k: m.kind, q: m.behaviour, name: m.cfg.Name, serial: m.cfg.Serial,
 		power: m.shownPower(), phase: m.shownPhase(),
 		postHalf: time.Since(m.power.post) >= m.timing.Post/2,
-		override: m.shownOverride(), media: m.shownMedia(), nextCD: m.nextCD,
-		listed:     m.listed,
+		override: m.shownOverride(), own: m.override, bootNext: m.bootNext, seenCD: m.seenCD,
+		media: m.shownMedia(), nextCD: m.nextCD,
+		listed: m.listed, protocol: m.remote,
 		resetTypes: m.resetTypes(), bootTargets: m.bootTargets(),
 	}
 	m.sweepSessions()
@@ -133,7 +173,11 @@ func (k kind) etag(d doc) string {
 	}
 	h := fnv.New32a()
 	h.Write(b)
-	return fmt.Sprintf("W/%q", fmt.Sprintf("%08X", h.Sum32()))
+	tag := fmt.Sprintf("%q", fmt.Sprintf("%08X", h.Sum32()))
+	if k.strongTags {
+		return tag
+	}
+	return "W/" + tag
 }
 
 // get answers a GET.
