@@ -14,10 +14,10 @@ export CI
 export PATH := $(CURDIR)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test e2e lint demo bench fuzz fmt cue-vet cover clean deps
+.PHONY: help build test e2e lint demo docs conformance bench fuzz fmt cue-vet cover clean deps
 
 help: ## list what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What is sent to nodes without GNU tar is embedded, so it is built first.
 NODESIDE = internal/overlay/nodeside/bin/linux-arm64.zst
@@ -42,6 +42,13 @@ lint: bin/golangci-lint ## run the linters of docs/lint.md
 
 demo: build ## a simulated site: plan, apply, and nothing left to do
 	./scripts/demo
+
+docs: ## write the pages that are made of other things
+	UPDATE_DOCS=1 $(GO) test -count=1 -run '^TestConformance$$' ./internal/bmc/redfish
+
+conformance: ## what clients of BMCs have to do, tried against every simulated family: out/conformance.txt
+	$(GO) test -count=1 -run '^TestConformance$$' ./internal/bmc/redfish
+	@cat out/conformance.txt
 
 bench: $(NODESIDE) ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

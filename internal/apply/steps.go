@@ -98,7 +98,7 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		return err
 	}
 	ejectErr := c.EjectMedia(ctx)
-	begun := w.Clock.Now()
+	begun, again := w.Clock.Now(), false
 	err = w.until(ctx, 0, w.timing.Eject, func(ctx context.Context) error {
 		m, err := c.ObserveMedia(ctx)
 		if err != nil {
@@ -108,9 +108,15 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		case bmc.ImageEmpty:
 			return nil
 		case bmc.ImageStale:
-			// Some never forget the name (Supermicro, vendors.md 2.4).
-			if w.Clock.Now().Sub(begun) >= w.timing.Stale {
+			// Some keep the name until they are asked once more, and refuse another
+			// image till then (AMI, vendors.md 2.4); some never forget it.
+			since := w.Clock.Now().Sub(begun)
+			if since >= w.timing.Stale {
 				return nil
+			}
+			if !again && since >= w.timing.Stale/2 {
+				again = true
+				ejectErr = c.EjectMedia(ctx)
 			}
 		case bmc.ImageMatch, bmc.ImageOther, bmc.ImageUnnamed:
 		}
@@ -119,34 +125,7 @@ func (w *work) ejectMedia(ctx context.Context) error {
 		}
 		return notShown("its BMC was asked to eject, but still shows "+m.Image, ejectErr)
 	})
-	if err == nil && w.insertsLater() {
-		err = w.afterEject(ctx)
-	}
 	return err
-}
-
-// insertsLater reports whether a step to come mounts an image.
-func (w *work) insertsLater() bool {
-	for _, s := range w.plan.Steps[w.step+1:] {
-		if _, ok := s.Action.(plan.InsertMedia); ok {
-			return true
-		}
-	}
-	return false
-}
-
-// afterEject waits for as long as this BMC refuses an insert after an eject
-// (iDRAC, iRMC: vendors.md 2.4, 3.9).
-func (w *work) afterEject(ctx context.Context) error {
-	d := w.plan.Facts.Profile.EjectSettle()
-	if d == 0 {
-		return nil
-	}
-	w.progress(fmt.Sprintf("ejected; this BMC needs %s before it mounts another", d))
-	if err := w.Clock.Sleep(ctx, d); err != nil {
-		return interrupted(err)
-	}
-	return nil
 }
 
 func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, error) {

@@ -82,6 +82,8 @@ type Profile struct {
 	// because nothing is inserted: a success.
 	AlreadyEmpty []string `json:"alreadyEmpty"`
 
+	// Holes is what is known of the family and not acted upon.
+	Holes []string `json:"holes"`
 	// Evidence is what is known, each entry with its mark in front: [C] seen in a
 	// captured tree, [S] in source code, [D] in documentation, [F] reported from
 	// the field, [I] inferred.

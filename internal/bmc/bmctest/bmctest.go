@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,13 +36,21 @@ type Harness struct {
 	SetPower   func(bmc.Power)       // presses the power button
 	SetRemote  func(on bool)         // AMI's remote media; nil where there is none
 	Hang       func(writesOnly bool) // from now on, the BMC takes requests and never answers
+	Relent     func()                // ends that; it is called before a client is closed at a case's end
 	Methods    func() []string       // the HTTP methods of all requests so far
+	// Strike has the next write meet one of the Misfortunes, by its name.
+	Strike      func(misfortune string)
+	Misfortunes []Misfortune
 
 	// BootsDisk is set when the machine is known to boot its disk although the
 	// virtual CD is armed.
 	BootsDisk bool
 	// KeepsOverride is set when the one-time override is known to stay.
 	KeepsOverride bool
+	// KeepsName is set when the last image stays named for ever after an eject.
+	KeepsName bool
+	// ManySlots is set when which slot holds what others mount is not known before.
+	ManySlots bool
 	// EchoesNothing is set when an inserted image reads back without its name.
 	EchoesNothing bool
 
@@ -50,62 +59,117 @@ type Harness struct {
 	Patience time.Duration
 }
 
-// Run runs the suite. open is called once for each case and gives it a machine
-// of its own, which it also cleans up.
-func Run(t *testing.T, open func(t *testing.T) Harness) {
-	t.Helper()
+// A Misfortune is something that may happen to a request.
+type Misfortune struct {
+	Name string
+	// Acts: the request has done its work when it strikes.
+	Acts bool
+	// Passes: it is such that a client may send the request again.
+	Passes bool
+}
+
+// A Result is how one case of the suite went.
+type Result struct {
+	Group, Case string
+	Skipped     bool // the harness has no means for it
+	Failed      bool
+	// Parts counts, for a case that is tried in several ways, how often each way
+	// was tried and how often it held.
+	Parts map[string]Part
+}
+
+// A Part is one way in which a case was tried.
+type Part struct{ Held, Tried int }
+
+// Groups are the columns of a table of results, in order.
+func Groups() []string {
+	var out []string
 	for _, c := range cases {
+		if !slices.Contains(out, c.group) {
+			out = append(out, c.group)
+		}
+	}
+	return out
+}
+
+// Run runs the suite and tells how it went. open is called once for each case, and
+// more often by those that need several machines; it gives a machine of its own,
+// which it also cleans up.
+func Run(t *testing.T, open func(t *testing.T) Harness) []Result {
+	t.Helper()
+	var results []Result
+	for _, c := range cases {
+		r := Result{Group: c.group, Case: c.name}
 		t.Run(c.name, func(t *testing.T) {
-			h := open(t)
-			if h.Patience == 0 {
-				h.Patience = 10 * time.Second
-			}
-			if c.needs != nil && !c.needs(h) {
+			s := start(t, open)
+			defer func() { r.Skipped, r.Failed, r.Parts = t.Skipped(), t.Failed(), s.parts }()
+			if c.needs != nil && !c.needs(s.h) {
 				t.Skip("the harness has no means for this")
 			}
-			s := &suite{T: t, h: h, c: h.Dial(t)}
-			t.Cleanup(func() { _ = s.c.Close(context.WithoutCancel(t.Context())) })
 			c.run(s)
 		})
+		results = append(results, r)
 	}
+	return results
+}
+
+func start(t *testing.T, open func(t *testing.T) Harness) *suite {
+	t.Helper()
+	h := open(t)
+	if h.Patience == 0 {
+		h.Patience = 10 * time.Second
+	}
+	s := &suite{T: t, h: h, c: h.Dial(t), open: open}
+	t.Cleanup(func() {
+		if h.Relent != nil {
+			h.Relent()
+		}
+		_ = s.c.Close(context.WithoutCancel(t.Context()))
+	})
+	return s
 }
 
 var cases = []struct {
-	name  string
-	needs func(Harness) bool
-	run   func(*suite)
+	group, name string
+	needs       func(Harness) bool
+	run         func(*suite)
 }{
-	{"observe a fresh machine", nil, (*suite).observeFresh},
-	{"observe sends reads only", func(h Harness) bool { return h.Methods != nil }, (*suite).observeReadsOnly},
-	{"observe the media alone", func(h Harness) bool { return h.SetMounted != nil }, (*suite).observeMedia},
-	{"observe the system alone", func(h Harness) bool { return h.SetPower != nil }, (*suite).observeSystem},
-	{"insert shows as a match", nil, (*suite).insertMatches},
-	{"insert into a full drive is an error of kind media", nil, (*suite).insertFull},
-	{"insert what others left is an error of kind media", func(h Harness) bool { return h.SetMounted != nil }, (*suite).insertOverOthers},
-	{"eject empties the drive", nil, (*suite).eject},
-	{"eject of an empty drive is no error", nil, (*suite).ejectEmpty},
-	{"eject, then insert another", nil, (*suite).replace},
-	{"arm the virtual CD", nil, (*suite).arm},
-	{"arm twice", nil, (*suite).armTwice},
-	{"power off gracefully", nil, (*suite).powerOffGracefully},
-	{"power off by force", nil, (*suite).powerOffByForce},
-	{"power on", nil, (*suite).powerOn},
-	{"a boot uses the virtual CD and spends the override", nil, (*suite).bootSpendsOverride},
-	{"a boot that is not armed uses the disk", nil, (*suite).bootUnarmed},
-	{"restart boots once", nil, (*suite).restart},
-	{"enable media", func(h Harness) bool { return h.SetRemote != nil }, (*suite).enableMedia},
-	{"close leaves no session", nil, (*suite).closeLeavesNone},
-	{"close after cancellation leaves no session", nil, (*suite).closeAfterCancel},
-	{"a context that has ended ends every call", nil, (*suite).endedContext},
-	{"cancellation ends a call that waits", func(h Harness) bool { return h.Hang != nil }, (*suite).cancelWhileHanging},
-	{"observe times out on a BMC that hangs", func(h Harness) bool { return h.Hang != nil }, (*suite).hangTimesOut},
-	{"a write without an answer is uncertain", func(h Harness) bool { return h.Hang != nil }, (*suite).hangIsUncertain},
+	{"observe", "observe a fresh machine", nil, (*suite).observeFresh},
+	{"observe", "observe sends reads only", func(h Harness) bool { return h.Methods != nil }, (*suite).observeReadsOnly},
+	{"observe", "observe the media alone", func(h Harness) bool { return h.SetMounted != nil && !h.ManySlots }, (*suite).observeMedia},
+	{"observe", "observe the system alone", func(h Harness) bool { return h.SetPower != nil }, (*suite).observeSystem},
+	{"insert", "insert shows as a match", nil, (*suite).insertMatches},
+	{"insert", "insert into a full drive is an error of kind media", nil, (*suite).insertFull},
+	{"insert", "insert what others left is an error of kind media", func(h Harness) bool { return h.SetMounted != nil }, (*suite).insertOverOthers},
+	{"eject", "eject empties the drive", nil, (*suite).eject},
+	{"eject", "eject of an empty drive is no error", nil, (*suite).ejectEmpty},
+	{"eject", "eject, then insert another", nil, (*suite).replace},
+	{"arm", "arm the virtual CD", nil, (*suite).arm},
+	{"arm", "arm twice", nil, (*suite).armTwice},
+	{"arm", "what was armed is disarmed", nil, (*suite).disarm},
+	{"power", "power off gracefully", nil, (*suite).powerOffGracefully},
+	{"power", "power off by force", nil, (*suite).powerOffByForce},
+	{"power", "power on", nil, (*suite).powerOn},
+	{"boot", "a boot uses the virtual CD and spends the override", nil, (*suite).bootSpendsOverride},
+	{"boot", "a boot that is not armed uses the disk", nil, (*suite).bootUnarmed},
+	{"boot", "restart boots once", nil, (*suite).restart},
+	{"enable", "enable media", func(h Harness) bool { return h.SetRemote != nil }, (*suite).enableMedia},
+	{"sessions", "close leaves no session", nil, (*suite).closeLeavesNone},
+	{"sessions", "close after cancellation leaves no session", nil, (*suite).closeAfterCancel},
+	{"waits", "a context that has ended ends every call", nil, (*suite).endedContext},
+	{"waits", "cancellation ends a call that waits", func(h Harness) bool { return h.Hang != nil }, (*suite).cancelWhileHanging},
+	{"waits", "observe times out on a BMC that hangs", func(h Harness) bool { return h.Hang != nil }, (*suite).hangTimesOut},
+	{"waits", "a write without an answer is uncertain", func(h Harness) bool { return h.Hang != nil }, (*suite).hangIsUncertain},
+	{"misfortunes", "no write is repeated that may have acted, and none is lost", func(h Harness) bool { return h.Strike != nil }, (*suite).misfortunes},
 }
 
 type suite struct {
 	*testing.T
-	h Harness
-	c bmc.Client
+	h    Harness
+	c    bmc.Client
+	open func(*testing.T) Harness
+
+	parts map[string]Part
 }
 
 var armedTargets = []string{"Cd", "UsbCd", "UefiBootNext"}
@@ -179,9 +243,19 @@ func (s *suite) insert(image string) {
 	})
 }
 
+// empty waits until the drive shows itself empty. A name that stays is ejected once
+// more (AMI).
 func (s *suite) empty() {
 	s.Helper()
-	s.until("the drive to be empty", func(st bmc.State) bool { return st.Media.Compare("") == bmc.ImageEmpty })
+	again := false
+	s.until("the drive to be empty", func(st bmc.State) bool {
+		is := st.Media.Compare("")
+		if is == bmc.ImageStale && !again {
+			again = true
+			s.ok("eject the name", s.c.EjectMedia(s.Context()))
+		}
+		return is == bmc.ImageEmpty || is == bmc.ImageStale && s.h.KeepsName
+	})
 }
 
 func (s *suite) reset(kind bmc.ResetKind) {

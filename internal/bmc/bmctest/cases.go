@@ -3,6 +3,7 @@ package bmctest
 import (
 	"context"
 	"errors"
+	"testing"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -144,6 +145,20 @@ func (s *suite) armTwice() {
 	s.ok("set boot once again", s.c.SetBootOnce(s.Context()))
 	if st := s.observe(); !st.Boot.Armed(armedTargets) {
 		s.Errorf("boot %+v, want the virtual CD armed", st.Boot)
+	}
+}
+
+func (s *suite) disarm() {
+	s.arm()
+	s.ok("clear boot", s.c.ClearBoot(s.Context()))
+	if st := s.observe(); st.Boot.Armed(armedTargets) {
+		s.Errorf("boot %+v, want nothing armed", st.Boot)
+	}
+	s.ok("clear boot again", s.c.ClearBoot(s.Context()))
+	s.powerOffByForce()
+	s.reset(bmc.PowerUp)
+	if got := s.booted(); len(got) != 1 || got[0] != "" {
+		s.Errorf("booted %q, want the disk once", got)
 	}
 }
 
@@ -294,5 +309,67 @@ func (s *suite) prompt(start time.Time) {
 	s.Helper()
 	if took := time.Since(start); took > s.h.Patience/2 {
 		s.Errorf("the call took %v", took)
+	}
+}
+
+// misfortunes has each write of a boot meet each misfortune, on a machine of its
+// own. Whatever is told of it has to be so: a success was done, an error that is
+// certain was not, and nothing was done twice.
+func (s *suite) misfortunes() {
+	image := s.h.Images[0]
+	s.parts = map[string]Part{}
+	for _, w := range []struct {
+		name    string
+		prepare func(*suite)
+		do      func(*suite) error
+		done    func(*suite) bool
+	}{
+		{"insert", nil, func(s *suite) error { return s.c.InsertMedia(s.Context(), image) }, func(s *suite) bool { return s.h.Mounted() == image }},
+		{"arm", func(s *suite) { s.insert(image) }, func(s *suite) error { return s.c.SetBootOnce(s.Context()) }, func(s *suite) bool { return s.observe().Boot.Armed(armedTargets) }},
+		{"power off", nil, func(s *suite) error { return s.c.Reset(s.Context(), bmc.ForceOff) }, func(s *suite) bool { return s.h.Power() == bmc.PowerOff }},
+		{"restart", nil, func(s *suite) error { return s.c.Reset(s.Context(), bmc.Restart) }, func(s *suite) bool { return len(s.h.Boots()) > 0 }},
+	} {
+		for _, m := range s.h.Misfortunes {
+			held := s.Run(w.name+", "+m.Name, func(t *testing.T) { start(t, s.open).misfortune(m, w.prepare, w.do, w.done) })
+			p := s.parts[m.Name]
+			p.Tried++
+			if held {
+				p.Held++
+			}
+			s.parts[m.Name] = p
+		}
+	}
+}
+
+func (s *suite) misfortune(m Misfortune, prepare func(*suite), do func(*suite) error, done func(*suite) bool) {
+	s.observe()
+	s.ok("clear boot", s.c.ClearBoot(s.Context())) // a session is open by now
+	if prepare != nil {
+		prepare(s)
+	}
+	s.h.Strike(m.Name)
+	err := do(s)
+	if err == nil {
+		s.wait("what was told to be done", func() bool { return done(s) }, func() any { return s.h.Boots() })
+	} else {
+		e, ok := errors.AsType[*bmc.Error](err)
+		if !ok || e.Op == "" || e.Hint == "" {
+			s.Fatalf("%v (%T), want a *bmc.Error with what to do next", err, err)
+		}
+		switch {
+		case m.Acts && !e.Uncertain:
+			s.Errorf("it was done, and the error is certain that it was not: %v", err)
+		case !m.Acts && !e.Uncertain && e.Kind != bmc.KindAuth && done(s):
+			s.Errorf("the error is certain, and it was done: %v", err)
+		case m.Passes && e.Kind != bmc.KindBusy:
+			s.Errorf("%v (%s), and it would have passed", err, e.Kind)
+		}
+	}
+	if n := len(s.h.Boots()); n > 1 {
+		s.Errorf("it was started %d times", n)
+	}
+	s.ok("close", s.c.Close(s.Context()))
+	if n := s.h.Sessions(); n != 0 {
+		s.Errorf("%d sessions left", n)
 	}
 }

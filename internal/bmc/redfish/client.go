@@ -122,13 +122,14 @@ type Client struct {
 	walked  time.Time // when they were looked for
 	doubted bool      // the BMC refused a write as nothing it knows
 
-	media  *bmc.Media        // as last observed; nil before the first Observe
-	boot   bootDoc           // the override as last read
-	slot   mediaDoc          // the slot as last read
-	noSlot bmc.Refusal       // why there is none, when one was looked for last
-	config bootConfig        // what the row's own strategy for booting last read
-	allow  string            // its Allow header
-	etags  map[string]string // by URI, as last seen
+	media   *bmc.Media        // as last observed; nil before the first Observe
+	boot    bootDoc           // the override as last read
+	slot    mediaDoc          // the slot as last read
+	ejected time.Time         // when the slot was last emptied on this connection
+	noSlot  bmc.Refusal       // why there is none, when one was looked for last
+	config  bootConfig        // what the row's own strategy for booting last read
+	allow   string            // its Allow header
+	etags   map[string]string // by URI, as last seen
 
 	bootRead bool   // boot was read on this connection
 	slotRead string // the URI that slot was read from

@@ -125,7 +125,7 @@ func hintFor(kind bmc.Kind, status int) string {
 	case bmc.KindLicence:
 		return "install the BMC's licence for remote media (iLO Advanced, SFT-OOB-LIC and the like)"
 	case bmc.KindUnsupported:
-		return "see with -v what its BMC was asked; README.md says which BMCs work"
+		return "see with -v what its BMC was asked; docs/bmcs.md says which BMCs can do what"
 	case bmc.KindURL:
 		return "the BMC takes no such URL; serve the image under a plain one: http://HOST/iso/NAME.iso"
 	case bmc.KindMedia:

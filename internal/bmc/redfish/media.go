@@ -122,11 +122,27 @@ func (c *Client) InsertMedia(ctx context.Context, image string) error {
 	if err := c.tree.Profile.CheckURL(image, c.tree.Schemes); err != nil {
 		return &bmc.Error{Op: op, Kind: bmc.KindOf(err), Hint: bmc.HintOf(err), Err: err}
 	}
+	if err := c.settleAfterEject(ctx, op); err != nil {
+		return err
+	}
 	err := c.insertHere(ctx, op, image)
 	if refusesImages(err) && c.tree.Profile.TrySlots {
 		return c.insertElsewhere(ctx, op, image, err)
 	}
 	return err
+}
+
+// settleAfterEject waits for as long as this BMC refuses an insert after an eject
+// (iDRAC, iRMC: vendors.md 2.4, 3.9).
+func (c *Client) settleAfterEject(ctx context.Context, op string) error {
+	left := c.tree.Profile.EjectSettle() - c.clock.Now().Sub(c.ejected)
+	if c.ejected.IsZero() || left <= 0 {
+		return nil
+	}
+	if c.clock.Sleep(ctx, left) != nil {
+		return c.lost(ctx, op, request{method: http.MethodPost, uri: c.tree.Slot}, false, ctx.Err())
+	}
+	return nil
 }
 
 // refusesImages reports whether a slot refuses to be inserted into at all: Cisco
@@ -397,7 +413,7 @@ func (c *Client) EjectMedia(ctx context.Context) error {
 	} else {
 		err = c.ejectByPatch(ctx, op)
 	}
-	c.slotRead = "" // its actions may be others now
+	c.slotRead, c.ejected = "", c.clock.Now() // its actions may be others now
 	if r, ok := refusalIn(err); ok && r.status < 500 && c.wasEmpty(ctx, r.messages) {
 		return nil
 	}

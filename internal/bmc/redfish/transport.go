@@ -307,7 +307,7 @@ func (c *Client) askUnless(ctx context.Context, op string, r request, settled fu
 			return a, err
 		}
 		if a.ok() && !complains(a) {
-			return a, nil
+			return a, odd(op, r, a)
 		}
 		e := c.refused(op, r, a)
 		if r.writes() {
@@ -329,6 +329,17 @@ func (c *Client) askUnless(ctx context.Context, op string, r request, settled fu
 			return a, err
 		}
 	}
+}
+
+// odd is the error of a write that was answered with a page: something else
+// answers in the BMC's place.
+func odd(op string, r request, a answer) error {
+	if !r.writes() || !bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) {
+		return nil
+	}
+	e := malformed(op, r.uri, "sent HTML or XML where a JSON object belongs")
+	e.Uncertain = true
+	return e
 }
 
 // complains reports whether the body of a success says that it is none. Most
