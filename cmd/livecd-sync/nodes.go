@@ -215,25 +215,57 @@ func (c *nodes) imageOf(ctx context.Context, v site.Volume) string {
 // Restore puts a backup back onto the running node. It is a plan's step, and the
 // plan says which image runs afterwards: the backup may be of another.
 func (c *nodes) Restore(ctx context.Context, n site.Node, id string, progress func(string)) (string, error) {
-	rep, err := c.restore(ctx, n, overlay.RestoreRequest{ID: id, OntoOtherImage: true}, progress)
+	apart := len(n.Overlay.Repopulate) > 0 // a step of its own
+	rep, err := c.restore(ctx, n, overlay.RestoreRequest{ID: id, OntoOtherImage: true}, apart, progress)
 	return describeRestore(rep), err
 }
 
-func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreRequest, progress func(string)) (rep overlay.RestoreReport, err error) {
+// Repopulate fetches what a backup that the node holds left out.
+func (c *nodes) Repopulate(ctx context.Context, n site.Node, id string, progress func(string)) (said string, err error) {
+	st, err := c.store(n)
+	if err != nil {
+		return "", err
+	}
+	free, unlocked, err := lockFor(ctx, st, n, "fetching what a backup of it left out")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, free()) }()
+	progress("looking what is there already")
+	rep := overlay.RestoreReport{ID: id, Notes: unlocked}
+	err = c.on(ctx, n, func(remote overlay.Remote) error { return c.repopulate(ctx, n, remote, &rep) })
+	if err == nil && len(rep.Notes) == 0 {
+		return "the backup left out nothing", nil
+	}
+	return strings.Join(rep.Notes, "; "), err
+}
+
+// lockFor keeps other runs from a node's backups until free is called. Where the
+// store cannot be locked, since it may be mounted read-only or not be needed at
+// all, notes say so.
+func lockFor(ctx context.Context, st overlay.Store, n site.Node, doing string) (free func() error, notes []string, err error) {
+	free, err = st.Lock(ctx, n.Name, doing)
+	switch {
+	case bmc.KindOf(err) == bmc.KindBusy, ctx.Err() != nil:
+		return nil, nil, err
+	case err != nil:
+		none := func() error { return nil }
+		return none, []string{"other runs were not kept away from the node meanwhile: " + err.Error()}, nil //nolint:nilerr // it is in the notes
+	}
+	return free, nil, nil
+}
+
+// restore restores; apart leaves to others what the backup left out.
+func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreRequest, apart bool, progress func(string)) (rep overlay.RestoreReport, err error) {
 	st, err := c.store(n)
 	if err != nil {
 		return rep, err
 	}
-	var unlocked []string
-	free, err := st.Lock(ctx, n.Name, "restoring it")
-	switch {
-	case bmc.KindOf(err) == bmc.KindBusy, ctx.Err() != nil:
+	free, unlocked, err := lockFor(ctx, st, n, "restoring it")
+	if err != nil {
 		return rep, err
-	case err != nil: // the store may be mounted read-only, or not be needed for an archive
-		unlocked = append(unlocked, "other runs were not kept away from the node meanwhile: "+err.Error())
-	default:
-		defer func() { err = errors.Join(err, free()) }()
 	}
+	defer func() { err = errors.Join(err, free()) }()
 	defer func() { rep.Notes = append(unlocked, rep.Notes...) }()
 	req.Node, req.VolumeOf, req.Progress = n.Name, volumeOf, transfer(progress, "sent")
 	err = c.on(ctx, n, func(remote overlay.Remote) error {
@@ -250,7 +282,9 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 		if err := c.readHostKeysAgain(ctx, n, remote); err != nil {
 			rep.Notes = append(rep.Notes, "its host keys, which the restore may have changed, could not be read again: "+err.Error())
 		}
-		err = c.repopulate(ctx, n, remote, &rep)
+		if !apart {
+			err = c.repopulate(ctx, n, remote, &rep)
+		}
 		if n.Overlay.Restart {
 			overlay.RestartServices(ctx, remote, &rep)
 		}

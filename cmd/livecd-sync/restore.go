@@ -234,7 +234,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 		return rep, err
 	}
 	if req.Archive != "" {
-		return c.restore(ctx, n, req, tell)
+		return c.restore(ctx, n, req, false, tell)
 	}
 	var notes []string
 	if req.ID, notes, err = latestIfAsked(ctx, st, n.Name, req.ID); err != nil {
@@ -248,7 +248,7 @@ func (c *nodes) restoreFrom(ctx context.Context, n site.Node, req overlay.Restor
 	// The run that was cut off had planned to restore it onto the image that it
 	// was about to boot.
 	req.OntoOtherImage = req.OntoOtherImage || (owed && note.Restore == req.ID)
-	if rep, err = c.restore(ctx, n, req, tell); err != nil {
+	if rep, err = c.restore(ctx, n, req, false, tell); err != nil {
 		rep.ID = req.ID
 		return rep, err
 	}

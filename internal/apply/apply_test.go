@@ -268,6 +268,10 @@ func (b byNode) Restore(ctx context.Context, n site.Node, id string, tell func(s
 	return b.worlds[n.Name].Restore(ctx, n, id, tell)
 }
 
+func (b byNode) Repopulate(ctx context.Context, n site.Node, id string, tell func(string)) (string, error) {
+	return b.worlds[n.Name].Repopulate(ctx, n, id, tell)
+}
+
 func (b byNode) SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error {
 	return b.worlds[n.Name].SetReboot(ctx, n, r)
 }

@@ -54,6 +54,11 @@ func (r *reaper) Restore(ctx context.Context, n site.Node, from string, tell fun
 	return s, err
 }
 
+func (r *reaper) Repopulate(ctx context.Context, n site.Node, from string, tell func(string)) (s string, err error) {
+	err = r.do(func() error { s, err = r.world.Repopulate(ctx, n, from, tell); return err })
+	return s, err
+}
+
 func (r *reaper) SetReboot(ctx context.Context, n site.Node, note plan.Reboot) error {
 	return r.do(func() error { return r.world.SetReboot(ctx, n, note) })
 }
@@ -118,6 +123,7 @@ func TestKilledAfterEveryWrite(t *testing.T) {
 func killedAfter(t *testing.T, cfg bmcsim.Config, n int) (killed bool) {
 	t.Helper()
 	w := newWorld(t, cfg)
+	w.Node.Overlay.Repopulate = map[string]site.Source{"*.squashfs": {URL: "http://10.1.1.1/big/"}}
 	w.Write("precious", "a week's work")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -140,6 +146,9 @@ func killedAfter(t *testing.T, cfg bmcsim.Config, n int) (killed bool) {
 	}
 	if got := w.Read("precious"); cfg.Running.Image != "" && got != "a week's work" {
 		t.Errorf("%s: the overlay was lost", what)
+	}
+	if len(w.Taken) > 0 && len(w.Repopulated) == 0 {
+		t.Errorf("%s: what the backup left out was not fetched", what)
 	}
 	if s := w.Machine.Stats(); s.Boots != 1 {
 		t.Errorf("%s: it was started %d times", what, s.Boots)

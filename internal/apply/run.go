@@ -24,6 +24,9 @@ type Overlays interface {
 	Backup(ctx context.Context, n site.Node, purpose plan.Purpose, progress func(string)) (id string, err error)
 	// Restore returns, in words, what was restored.
 	Restore(ctx context.Context, n site.Node, id string, progress func(string)) (report string, err error)
+	// Repopulate fetches what a backup that was restored left out, and returns, in
+	// words, what came of it. That a file cannot be had is no error.
+	Repopulate(ctx context.Context, n site.Node, id string, progress func(string)) (report string, err error)
 	SetReboot(ctx context.Context, n site.Node, r plan.Reboot) error
 	ClearReboot(ctx context.Context, n site.Node) error
 }

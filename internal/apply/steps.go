@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -36,6 +38,8 @@ func (w *work) do(ctx context.Context, a plan.Action) (detail string, err error)
 		return w.login(ctx, a)
 	case plan.RestoreOverlay:
 		return w.restoreOverlay(ctx, a)
+	case plan.Repopulate:
+		return w.repopulate(ctx, a)
 	}
 	panic(fmt.Sprintf("apply: no way to run %T", a)) // the set of actions is closed
 }
@@ -68,10 +72,27 @@ func (w *work) restoreOverlay(ctx context.Context, a plan.RestoreOverlay) (strin
 		return "nothing to restore: no backup could be made", nil
 	}
 	report, err := w.Overlays.Restore(ctx, w.node, id, w.progress)
+	if err != nil || w.repopulates() { // the note stays until that is done, too
+		return report, err
+	}
+	return report, w.Overlays.ClearReboot(ctx, w.node)
+}
+
+func (w *work) repopulate(ctx context.Context, a plan.Repopulate) (string, error) {
+	id := cmp.Or(a.From, w.backup)
+	if id == "" {
+		return "nothing was restored", nil
+	}
+	report, err := w.Overlays.Repopulate(ctx, w.node, id, w.progress)
 	if err != nil {
 		return "", err
 	}
 	return report, w.Overlays.ClearReboot(ctx, w.node)
+}
+
+// repopulates reports whether the plan has that step.
+func (w *work) repopulates() bool {
+	return slices.ContainsFunc(w.plan.Steps, func(s plan.Step) bool { _, is := s.Action.(plan.Repopulate); return is })
 }
 
 func (w *work) enableMedia(ctx context.Context) error {

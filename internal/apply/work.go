@@ -265,7 +265,7 @@ func (w *work) boots() bool {
 		case plan.PowerOn, plan.Reset:
 			return true
 		case plan.AwaitBoot, plan.Login, plan.BackupOverlay, plan.ClearBoot, plan.EjectMedia, plan.EnableMedia, plan.InsertMedia,
-			plan.PowerOff, plan.RestoreOverlay, plan.SetBootOnce:
+			plan.PowerOff, plan.RestoreOverlay, plan.Repopulate, plan.SetBootOnce:
 		}
 	}
 	return false
@@ -324,6 +324,8 @@ func essence(steps []plan.Step) []plan.Action {
 			out = append(out, plan.EjectMedia{Slot: a.Slot}) // however the BMC spells the image
 		case plan.RestoreOverlay:
 			out = append(out, plan.RestoreOverlay{}) // another backup may have become the latest
+		case plan.Repopulate:
+			out = append(out, plan.Repopulate{})
 		default:
 			out = append(out, s.Action)
 		}

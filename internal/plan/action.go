@@ -73,6 +73,11 @@ type (
 		// From is a backup's ID, or "" for the one made earlier in this plan.
 		From string
 	}
+	// Repopulate fetches what the backup left out, from where the site file says.
+	Repopulate struct {
+		// From is as of RestoreOverlay.
+		From string
+	}
 )
 
 // Purpose says why a backup is made.
@@ -97,6 +102,7 @@ func (Reset) Name() string          { return "reset" }
 func (AwaitBoot) Name() string      { return "await-boot" }
 func (Login) Name() string          { return "login" }
 func (RestoreOverlay) Name() string { return "restore-overlay" }
+func (Repopulate) Name() string     { return "repopulate" }
 
 func (BackupOverlay) Effect() Effect { return Safe }
 func (PowerOff) Effect() Effect      { return Destroys }
@@ -113,6 +119,7 @@ func (Reset) Effect() Effect          { return Destroys }
 func (AwaitBoot) Effect() Effect      { return Safe }
 func (Login) Effect() Effect          { return Safe }
 func (RestoreOverlay) Effect() Effect { return Safe }
+func (Repopulate) Effect() Effect     { return Safe }
 
 func (a BackupOverlay) String() string {
 	return fmt.Sprintf("back the overlay up to store %s", a.Store)
@@ -140,6 +147,13 @@ func (a RestoreOverlay) String() string {
 	return "restore the overlay from backup " + a.From
 }
 
+func (a Repopulate) String() string {
+	if a.From == "" {
+		return "fetch what the backup left out"
+	}
+	return "fetch what backup " + a.From + " left out"
+}
+
 func orWhatever(image string) string {
 	if image == "" {
 		return "what is mounted"
@@ -159,3 +173,4 @@ func (Reset) action()          {}
 func (AwaitBoot) action()      {}
 func (Login) action()          {}
 func (RestoreOverlay) action() {}
+func (Repopulate) action()     {}

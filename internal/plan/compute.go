@@ -307,7 +307,7 @@ func (d *draft) await(because string) {
 // restoreOwed appends the restore that a run which was cut off has left over.
 func (d *draft) restoreOwed() {
 	if r := d.facts.Overlay.Reboot; d.leftOver() && r != nil {
-		d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
+		d.restore(r.Restore, "the run that reset it at "+stamp(r.At)+" was cut off before this")
 	}
 }
 

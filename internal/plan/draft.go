@@ -378,17 +378,43 @@ func (d *draft) restoreLeftOver() {
 	if d.facts.Overlay.Err != nil {
 		d.note("its store cannot be read: %v", d.facts.Overlay.Err)
 	}
-	if !d.leftOver() {
+	owed := d.leftOver()
+	if !owed && !d.repopulateOwed() {
 		return
 	}
 	r := d.facts.Overlay.Reboot
 	if d.at.Sub(r.At) > owedFor {
-		d.note("a run at %s was cut off before it restored backup %s; that is too long ago to do it unasked: livecd-sync restore %s --from %s",
+		d.note("a run at %s was cut off before it had restored backup %s whole; that is too long ago to do it unasked: livecd-sync restore %s --from %s",
 			stamp(r.At), r.Restore, d.node.Name, r.Restore)
 		return
 	}
+	because := "the run that reset it at " + stamp(r.At) + " was cut off before this"
+	if !owed {
+		d.drift("overlay", "what backup "+r.Restore+" left out", "not fetched")
+		d.step(Repopulate{From: r.Restore}, because)
+		return
+	}
 	d.drift("overlay", "backup "+r.Restore, "not restored")
-	d.step(RestoreOverlay{From: r.Restore}, "the run that reset it at "+stamp(r.At)+" was cut off before this")
+	d.restore(r.Restore, because)
+}
+
+// restore appends a restore, and what belongs to it.
+func (d *draft) restore(from, because string) {
+	d.step(RestoreOverlay{From: from}, because)
+	if d.repopulates() {
+		d.step(Repopulate{From: from}, "overlay.repopulate says where what a backup leaves out is to be had")
+	}
+}
+
+func (d *draft) repopulates() bool { return d.restores() && len(d.node.Overlay.Repopulate) > 0 }
+
+// repopulateOwed reports whether a run was cut off between its restore and what
+// belongs to that: its note is there, and the boot has what the note speaks of.
+func (d *draft) repopulateOwed() bool {
+	r := d.facts.Overlay.Reboot
+	h, live := d.facts.Host.(HostLive)
+	return live && r != nil && d.repopulates() && d.facts.Overlay.Err == nil && r.Image == d.node.Image &&
+		r.Restore != "" && h.Restored == r.Restore && h.BootID != r.BootID
 }
 
 // restoreAfterBoot appends the restore that follows a boot of ours.
@@ -410,12 +436,12 @@ func (d *draft) restoreAfterBoot() {
 			fmt.Sprintf("write stores.%s.age.identity, or overlay.restore: none; or boot it without, with --accept-data-loss=%s", d.node.Overlay.Store, d.node.Name))
 	case want != "" && want != site.RestoreLatest:
 		if !d.onlyDamaged(want) {
-			d.step(RestoreOverlay{From: want}, "overlay.restore names it")
+			d.restore(want, "overlay.restore names it")
 		}
 	case d.backsUp():
-		d.step(RestoreOverlay{}, "a live image forgets its overlay at a reset")
+		d.restore("", "a live image forgets its overlay at a reset")
 	case latest != nil:
-		d.step(RestoreOverlay{From: latest.ID}, "it is the node's latest backup, from "+stamp(latest.At))
+		d.restore(latest.ID, "it is the node's latest backup, from "+stamp(latest.At))
 	case len(d.facts.Overlay.Damaged) > 0:
 		d.onlyDamaged(d.facts.Overlay.Damaged[0].ID)
 	}

@@ -112,7 +112,7 @@ func (n NodePlan) EndsRunning() bool {
 		switch s.Action.(type) {
 		case PowerOff, Reset:
 			return true
-		case BackupOverlay, RestoreOverlay, EjectMedia, InsertMedia, EnableMedia, SetBootOnce, ClearBoot, PowerOn, AwaitBoot, Login:
+		case BackupOverlay, RestoreOverlay, Repopulate, EjectMedia, InsertMedia, EnableMedia, SetBootOnce, ClearBoot, PowerOn, AwaitBoot, Login:
 		}
 	}
 	return false

@@ -70,6 +70,9 @@ func (r row) scene() (*site.Site, Observed) {
 		if r.store != "-" {
 			n.Overlay = &site.Overlay{Store: "admin", Restore: site.RestoreLatest}
 		}
+		if strings.HasSuffix(r.store, ", repopulate") {
+			n.Overlay.Repopulate = map[string]site.Source{"*.squashfs": {URL: "http://10.1.1.1/big/"}}
+		}
 	}
 	s := &site.Site{Name: "test", Images: map[string]site.Image{"pit-1.7": {Name: "pit-1.7", URL: wantedURL}}, Nodes: []site.Node{n}}
 	f := Facts{
@@ -124,6 +127,9 @@ func (r row) media() bmc.Media {
 
 func (r row) hostFact() Host {
 	live := HostLive{BootID: "boot-now", Volume: otherVol, Upper: "/run/overlay/overlayfs/rw"}
+	if r.store == "restored, repopulate" {
+		live.Restored = "old"
+	}
 	switch strings.TrimSuffix(r.host, ", login") {
 	case "locked":
 		return HostLocked{Err: errors.New("it let root in with none of: the key")}
@@ -145,7 +151,7 @@ func (r row) hostFact() Host {
 
 func (r row) overlay() OverlayFacts {
 	kept := &Backup{ID: "old", At: noon.Add(-48 * time.Hour), BootID: "boot-before", Purpose: ForReset}
-	switch r.store {
+	switch strings.TrimSuffix(r.store, ", repopulate") {
 	case "kept":
 		return OverlayFacts{Latest: kept}
 	case "sealed":
@@ -156,7 +162,7 @@ func (r row) overlay() OverlayFacts {
 		return OverlayFacts{Latest: kept, Damaged: []Damage{{ID: "bad", Why: "a bit"}}}
 	case "broken":
 		return OverlayFacts{Err: errors.New("permission denied")}
-	case "saved", "owed":
+	case "saved", "owed", "restored":
 		return OverlayFacts{Latest: kept, Reboot: &Reboot{
 			At: noon.Add(-time.Minute), BootID: "boot-before", Image: "pit-1.7", Backup: "old", Restore: "old",
 		}}

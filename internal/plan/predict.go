@@ -64,6 +64,8 @@ func (w world) do(a Action) {
 		w.loggedIn(a)
 	case RestoreOverlay:
 		w.restored(a)
+	case Repopulate:
+		w.facts.Overlay.Reboot = nil
 	}
 }
 

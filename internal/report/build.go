@@ -251,6 +251,8 @@ func arguments(a plan.Action) Arguments {
 		return Arguments{Image: a.Image, WithinSeconds: a.Within.Seconds()}
 	case plan.RestoreOverlay:
 		return Arguments{From: a.From}
+	case plan.Repopulate:
+		return Arguments{From: a.From}
 	default:
 		return Arguments{}
 	}

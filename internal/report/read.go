@@ -163,6 +163,7 @@ var knownActions = []plan.Action{
 	plan.AwaitBoot{},
 	plan.Login{},
 	plan.RestoreOverlay{},
+	plan.Repopulate{},
 }
 
 // effectOf returns the effect of the action of that name.

@@ -41,6 +41,8 @@ type World struct {
 	Taken                   []string     // backups by time
 	Note                    *plan.Reboot // nil: none
 	FailBackup, FailRestore error
+	FailRepopulate          error
+	Repopulated             []string // for which backup, in order
 	// Locks says that what boots lets nobody in over ssh before its first login;
 	// where Deaf, it has no address before.
 	Locks, Deaf bool
@@ -215,6 +217,20 @@ func (w *World) Restore(_ context.Context, _ site.Node, id string, _ func(string
 	maps.Copy(w.overlay, w.Backups[id])
 	w.held = id
 	return "restored " + id, nil
+}
+
+// Repopulate is apply.Overlays'.
+func (w *World) Repopulate(_ context.Context, _ site.Node, id string, _ func(string)) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.FailRepopulate != nil {
+		return "", w.FailRepopulate
+	}
+	if w.booted == nil || w.held != id {
+		return "", &bmc.Error{Kind: bmc.KindOverlay, Err: fmt.Errorf("backup %q was not restored", id), Hint: "look"}
+	}
+	w.Repopulated = append(w.Repopulated, id)
+	return "fetched", nil
 }
 
 // SetReboot is apply.Overlays'.
