@@ -273,7 +273,7 @@ func (c *nodes) restore(ctx context.Context, n site.Node, req overlay.RestoreReq
 			return err
 		}
 		if req.Method == overlay.MethodOffline || req.Method == overlay.MethodNextRoot {
-			return c.listLeftOut(ctx, st, n, &rep)
+			return listLeftOut(ctx, st, n.Name, &rep)
 		}
 		if isClosed(req.Stop) {
 			rep.Notes = append(rep.Notes, "stopped: what the backup left out was not put back; run the same command again")

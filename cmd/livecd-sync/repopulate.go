@@ -56,8 +56,8 @@ func (c *nodes) repopulate(ctx context.Context, n site.Node, remote overlay.Remo
 
 // listLeftOut says what a restore did not bring that is not mounted yet, or goes
 // down with the node: nothing is put back there.
-func (c *nodes) listLeftOut(ctx context.Context, st overlay.Store, n site.Node, rep *overlay.RestoreReport) error {
-	m, err := st.Get(ctx, n.Name, rep.ID)
+func listLeftOut(ctx context.Context, st overlay.Store, node string, rep *overlay.RestoreReport) error {
+	m, err := st.Get(ctx, node, rep.ID)
 	if err != nil || len(m.LeftOut) == 0 {
 		return err
 	}

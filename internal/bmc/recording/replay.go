@@ -186,7 +186,9 @@ func (p *replay) write(w http.ResponseWriter, r *http.Request, e Exchange) {
 		body = []byte(p.own(string(compact(e.Body)), origin))
 	}
 	h := w.Header()
-	h["Date"] = nil // net/http would send its own
+	if !e.At.IsZero() {
+		h["Date"] = nil // net/http would send its own, and a mockup has none
+	}
 	for k, v := range e.Header {
 		h.Set(k, p.own(v, origin))
 	}

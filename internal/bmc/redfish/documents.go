@@ -112,13 +112,14 @@ func uris(l links) []string {
 }
 
 type rootDoc struct {
-	ID      maybe[string]    `json:"Id"`
-	Vendor  maybe[string]    `json:"Vendor"`
-	Product maybe[string]    `json:"Product"`
-	Oem     maybe[rawFields] `json:"Oem"`
-	Systems maybe[link]      `json:"Systems"`
-	Manager maybe[link]      `json:"Managers"`
-	Links   maybe[struct {
+	ID       maybe[string]    `json:"Id"`
+	Vendor   maybe[string]    `json:"Vendor"`
+	Product  maybe[string]    `json:"Product"`
+	Oem      maybe[rawFields] `json:"Oem"`
+	Systems  maybe[link]      `json:"Systems"`
+	Manager  maybe[link]      `json:"Managers"`
+	Licences maybe[link]      `json:"LicenseService"`
+	Links    maybe[struct {
 		Sessions maybe[link] `json:"Sessions"`
 	}] `json:"Links"`
 }
@@ -145,13 +146,22 @@ type systemDoc struct {
 	Console      maybe[struct {
 		SSH  maybe[consoleDoc] `json:"SSH"`
 		IPMI maybe[consoleDoc] `json:"IPMI"`
+		Max  maybe[int]        `json:"MaxConcurrentSessions"`
 	}] `json:"SerialConsole"`
-	Links maybe[struct {
+	Graphic maybe[consolesDoc] `json:"GraphicalConsole"`
+	Links   maybe[struct {
 		ManagedBy links `json:"ManagedBy"`
 	}] `json:"Links"`
 	Settings maybe[struct {
 		Object maybe[link] `json:"SettingsObject"`
 	}] `json:"@Redfish.Settings"`
+}
+
+// consolesDoc is one kind of console.
+type consolesDoc struct {
+	Enabled maybe[bool]  `json:"ServiceEnabled"`
+	Max     maybe[int]   `json:"MaxConcurrentSessions"`
+	Types   maybe[texts] `json:"ConnectTypesSupported"`
 }
 
 // consoleDoc is one protocol of a SerialConsole.
@@ -186,14 +196,19 @@ func (b bootDoc) hasOverride() bool {
 }
 
 type managerDoc struct {
-	ID           maybe[string]    `json:"Id"`
-	Type         maybe[string]    `json:"ManagerType"`
-	Model        maybe[string]    `json:"Model"`
-	Firmware     maybe[string]    `json:"FirmwareVersion"`
-	VirtualMedia maybe[link]      `json:"VirtualMedia"`
-	Protocol     maybe[link]      `json:"NetworkProtocol"`
-	Actions      maybe[rawFields] `json:"Actions"`
-	Oem          maybe[rawFields] `json:"Oem"`
+	ID           maybe[string]      `json:"Id"`
+	Type         maybe[string]      `json:"ManagerType"`
+	Model        maybe[string]      `json:"Model"`
+	Firmware     maybe[string]      `json:"FirmwareVersion"`
+	DateTime     maybe[string]      `json:"DateTime"`
+	Offset       maybe[string]      `json:"DateTimeLocalOffset"`
+	Serial       maybe[consolesDoc] `json:"SerialConsole"`
+	Shell        maybe[consolesDoc] `json:"CommandShell"`
+	Graphic      maybe[consolesDoc] `json:"GraphicalConsole"`
+	VirtualMedia maybe[link]        `json:"VirtualMedia"`
+	Protocol     maybe[link]        `json:"NetworkProtocol"`
+	Actions      maybe[rawFields]   `json:"Actions"`
+	Oem          maybe[rawFields]   `json:"Oem"`
 	Links        maybe[struct {
 		Servers links            `json:"ManagerForServers"`
 		Oem     maybe[rawFields] `json:"Oem"`
@@ -429,4 +444,15 @@ func containsWord(text, word string) bool {
 		}
 		i = end
 	}
+}
+
+type licenceServiceDoc struct {
+	Licences maybe[link] `json:"Licenses"`
+}
+
+type licenceDoc struct {
+	Name   maybe[string] `json:"Name"`
+	Status maybe[struct {
+		State maybe[string] `json:"State"`
+	}] `json:"Status"`
 }
