@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,8 +20,9 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
-// login does a node's first login over its serial console, and keeps the host keys
-// that it has read there.
+// login does a node's first login: over ssh where that lets in whoever has to change
+// the password, else over the serial console. It keeps the host keys that it has read
+// there.
 func (t *target) login(ctx context.Context, n site.Node, within time.Duration, progress func(string)) (string, error) {
 	want, err := t.loginOf(ctx, n)
 	if err != nil {
@@ -29,15 +31,10 @@ func (t *target) login(ctx context.Context, n site.Node, within time.Duration, p
 	want.Progress = progress
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	at, err := t.consoleOf(ctx, n)
-	if err != nil {
-		return "", err
+	r, done, err := t.nodes.loginInside(ctx, n, want)
+	if !done {
+		r, err = t.loginOnConsole(ctx, n, want)
 	}
-	conn, err := console.Open(ctx, at)
-	if err != nil {
-		return "", err
-	}
-	r, err := want.Run(ctx, conn)
 	if err != nil {
 		return "", err
 	}
@@ -48,6 +45,68 @@ func (t *target) login(ctx context.Context, n site.Node, within time.Duration, p
 	}
 	return describeLogin(r), nil
 }
+
+func (t *target) loginOnConsole(ctx context.Context, n site.Node, want login.Login) (login.Result, error) {
+	at, err := t.consoleOf(ctx, n)
+	if err != nil {
+		return login.Result{}, err
+	}
+	conn, err := console.Open(ctx, at)
+	if err != nil {
+		return login.Result{}, err
+	}
+	return want.Run(ctx, conn)
+}
+
+// loginInside does the first login in a terminal that ssh gives to root: with a key
+// that the image has, or an empty password that sshd takes, it lets in whoever changes
+// the password. It reports whether that was done, or needs nobody else to try.
+func (c *nodes) loginInside(ctx context.Context, n site.Node, want login.Login) (r login.Result, done bool, err error) {
+	want.Inside = true
+	var password bmc.Secret // none at first: an account must not be locked by guesses
+	for range 2 {
+		terminal, err := c.terminal(ctx, n, password)
+		if err != nil {
+			return r, r.Changed, err
+		}
+		one, err := want.Run(ctx, terminal)
+		one.Changed = one.Changed || r.Changed
+		r = one
+		switch kind := bmc.KindOf(err); {
+		case err == nil && !r.Ended:
+			return r, true, nil
+		case err != nil:
+			return r, r.Changed || ctx.Err() != nil || kind == bmc.KindAuth || kind == bmc.KindMedia, err
+		}
+		password = want.Password // sshd ended the session that it was changed in
+	}
+	return r, true, &bmc.Error{
+		Op: "log in to " + n.Name + " over ssh", Kind: bmc.KindSSH, Err: errors.New("it wants the password changed again and again"),
+		Hint: "look at it: ssh " + n.SSH.User + "@" + n.SSH.Address,
+	}
+}
+
+// terminal is one that ssh gives, on a connection of its own.
+func (c *nodes) terminal(ctx context.Context, n site.Node, password bmc.Secret) (io.ReadWriteCloser, error) {
+	conn, err := c.dial(ctx, n, password)
+	if err != nil {
+		return nil, err
+	}
+	terminal, err := conn.Terminal(ctx)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return ownTerminal{terminal, conn}, nil
+}
+
+// An ownTerminal ends with its connection.
+type ownTerminal struct {
+	*sshremote.Terminal
+	conn *sshremote.Conn
+}
+
+// Close implements io.Closer.
+func (t ownTerminal) Close() error { return errors.Join(t.Terminal.Close(), t.conn.Close()) }
 
 func describeLogin(r login.Result) string {
 	if r.Disk {

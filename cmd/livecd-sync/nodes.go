@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,18 +38,7 @@ type nodes struct {
 
 // on runs f with a connection to the node.
 func (c *nodes) on(ctx context.Context, n site.Node, f func(overlay.Remote) error) error {
-	password, err := c.secrets.Get(ctx, n.SSH.Password)
-	if err != nil {
-		return err
-	}
-	hostKey, err := c.hostKey(n)
-	if err != nil {
-		return err
-	}
-	conn, err := sshremote.Dial(ctx, sshremote.Config{
-		Address: n.SSH.Address, Port: n.SSH.Port, User: n.SSH.User, Identity: n.SSH.Identity,
-		Password: password, HostKey: hostKey, Agent: c.agent,
-	})
+	conn, err := c.dial(ctx, n, "")
 	if err != nil {
 		return err
 	}
@@ -57,6 +47,22 @@ func (c *nodes) on(ctx context.Context, n site.Node, f func(overlay.Remote) erro
 		err = closeErr
 	}
 	return err
+}
+
+// dial connects to the node. password is for a node whose site file gives ssh none.
+func (c *nodes) dial(ctx context.Context, n site.Node, password bmc.Secret) (*sshremote.Conn, error) {
+	own, err := c.secrets.Get(ctx, n.SSH.Password)
+	if err != nil {
+		return nil, err
+	}
+	hostKey, err := c.hostKey(n)
+	if err != nil {
+		return nil, err
+	}
+	return sshremote.Dial(ctx, sshremote.Config{
+		Address: n.SSH.Address, Port: n.SSH.Port, User: n.SSH.User, Identity: n.SSH.Identity,
+		Password: cmp.Or(own, password), HostKey: hostKey, Agent: c.agent,
+	})
 }
 
 // Host asks the node what it runs.

@@ -14,7 +14,11 @@ import (
 const errorLines = 6
 
 func (l Login) fail(kind bmc.Kind, format, hint string, args ...any) *bmc.Error {
-	return &bmc.Error{Op: "log in on the console of " + l.Node, Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
+	op := "log in on the console of " + l.Node
+	if l.Inside {
+		op = "log in to " + l.Node + " over ssh"
+	}
+	return &bmc.Error{Op: op, Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
 }
 
 // explain makes a *bmc.Error of whatever ended the dialog, and tells what was on

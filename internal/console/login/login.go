@@ -27,6 +27,9 @@ type Login struct {
 	// Address is the node's, for commands: they find it in $LIVECD_SYNC_ADDRESS, and
 	// its name in $LIVECD_SYNC_NODE.
 	Address string
+	// Inside: the stream is a terminal that ssh gave to root, and no console. Nobody
+	// asks there who logs in, and it may end once the password has been changed.
+	Inside bool
 	// Progress is told what is being done, without secrets; nil: nobody is.
 	Progress func(string)
 }
@@ -39,6 +42,9 @@ type Result struct {
 	// HostKeys are the node's public ssh host keys, as known_hosts has them
 	// without the host: "ssh-ed25519 AAAA…".
 	HostKeys []string
+	// Ended: the terminal ended with the change of the password, before anything else
+	// was done. Only where Inside is set.
+	Ended bool
 }
 
 const (
@@ -84,7 +90,7 @@ func (l Login) Run(ctx context.Context, conn io.ReadWriteCloser) (Result, error)
 // dialog begins a dialog.
 func (l Login) dialog(conn io.ReadWriteCloser) *dialog {
 	d := &dialog{Login: l, screen: newScreen(conn, l.Password, l.Initial)}
-	d.tries = []bmc.Secret{l.Initial}
+	d.tries, d.asking = []bmc.Secret{l.Initial}, l.Inside
 	if l.Password != l.Initial {
 		d.tries = append(d.tries, l.Password)
 	}
@@ -123,7 +129,7 @@ func (d *dialog) say(what string) {
 func (d *dialog) run(ctx context.Context) (Result, error) {
 	var r Result
 	if err := d.logIn(ctx); err != nil {
-		return r, err
+		return d.endedBy(ctx, err)
 	}
 	if err := d.openShell(ctx); err != nil {
 		return r, err

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ func (d *dialog) logIn(ctx context.Context) error {
 		case !good: // silent
 			if d.screen.panic != "" && patience >= nudgeMost {
 				return d.fail(bmc.KindMedia, "its boot has ended: %s", "look at the console: livecd-sync console "+d.Node, d.screen.panic)
+			}
+			if patience >= nudgeMost && d.Inside {
+				return d.fail(bmc.KindTimeout, "nothing is asked that is understood", "try it by hand: ssh root@"+d.Address)
 			}
 			patience = min(2*patience, nudgeMost)
 			if _, err := d.wake(); err != nil {
@@ -176,6 +180,18 @@ func (d *dialog) changeEnded(ctx context.Context, text string) error {
 	return d.refusal(ctx, append(d.refused, why...))
 }
 
+// endedBy judges a login that err has ended: sshd ends a session in which an expired
+// password was changed.
+func (d *dialog) endedBy(ctx context.Context, err error) (Result, error) {
+	if !d.Inside || d.typed == 0 || !errors.Is(err, errEnded) {
+		return Result{}, err
+	}
+	if why := reasons(d.screen.text()); d.typed < 2 || len(why) > 0 {
+		return Result{}, d.refusal(ctx, append(d.refused, why...))
+	}
+	return Result{Changed: true, Ended: true}, nil
+}
+
 // onceMore allows another change, for keys may get lost on a serial line.
 func (d *dialog) onceMore(ctx context.Context) error {
 	d.again++
@@ -251,14 +267,14 @@ func (d *dialog) ensurePassword(ctx context.Context, r *Result) error {
 }
 
 func (d *dialog) setPassword(ctx context.Context, disk bool) error {
-	if disk || d.changed || d.asking && d.tried < len(d.tries) && d.login() == d.Password {
+	if disk || d.changed || d.asking && !d.Inside && d.tried < len(d.tries) && d.login() == d.Password {
 		return nil
 	}
 	state, err := d.ask(ctx, `while IFS=: read -r u p c x; do [ "$u" = root ] || continue; if [ -z "$p" ]; then echo empty; elif [ "$c" = 0 ]; then echo expired; else echo set; fi; done </etc/shadow`)
 	if err != nil {
 		return err
 	}
-	initial := d.asking && d.login() == d.Initial
+	initial := d.asking && d.login() == d.Initial && !d.Inside
 	if strings.TrimSpace(state) == "set" && !initial {
 		return nil // somebody has set it, and is logged in
 	}
