@@ -24,10 +24,11 @@ func bmcOnly(t *testing.T) string {
 	t.Helper()
 	cfg := sim.Default(filepath.Join(t.TempDir(), "site"))
 	cfg.Nodes = nil
-	for _, k := range []struct {
+	type machine struct {
 		kind bmcsim.Kind
 		b    bmcsim.Behaviour
-	}{
+	}
+	machines := []machine{
 		{bmcsim.ILO5, bmcsim.Behaviour{}},
 		{bmcsim.ILO5, bmcsim.Behaviour{TrailingSlash: true}},
 		{bmcsim.ILO4, bmcsim.Behaviour{}},
@@ -35,9 +36,11 @@ func bmcOnly(t *testing.T) string {
 		{bmcsim.Gigabyte, bmcsim.Behaviour{RemoteMediaOff: true}},
 		{bmcsim.Generic, bmcsim.Behaviour{}},
 		{bmcsim.Generic, bmcsim.Behaviour{SecondSystem: true, ResetActionInfo: true, UsbCd: true}},
-		{bmcsim.CrayEX, bmcsim.Behaviour{}},
-		{bmcsim.OpenBMCStock, bmcsim.Behaviour{}},
-	} {
+	}
+	for _, k := range bmcsim.Kinds() {
+		machines = append(machines, machine{k, bmcsim.Behaviour{}})
+	}
+	for _, k := range machines {
 		for _, state := range []sim.InitialState{{}, {Off: true}} {
 			cfg.Nodes = append(cfg.Nodes, sim.NodeSpec{
 				Name: fmt.Sprintf("x3000c0s%db0n0", len(cfg.Nodes)+1), Kind: k.kind, Behaviour: k.b, Initial: state,
@@ -98,14 +101,14 @@ func TestPlanOverARecording(t *testing.T) {
 	t.Parallel()
 	file, dir := bmcOnly(t), filepath.Join(t.TempDir(), "rec")
 	want, stderr := planned(t, "-f", file, "--record", dir)
-	if !strings.Contains(stderr, "recorded ") || !strings.Contains(stderr, "18 BMCs") || !strings.Contains(stderr, "--redact") {
+	if !strings.Contains(stderr, "recorded ") || !strings.Contains(stderr, fmt.Sprintf("%d BMCs", len(want))) || !strings.Contains(stderr, "--redact") {
 		t.Errorf("it says %q", stderr)
 	}
 	states := map[string]int{}
 	for _, n := range want {
 		states[string(n.State)]++
 	}
-	if len(want) != 18 || states["change"] < 10 || states["failed"]+states["blocked"] < 4 {
+	if len(want) < 18 || states["change"] < 10 || states["failed"]+states["blocked"] < 4 {
 		t.Errorf("%d nodes: %v", len(want), states)
 	}
 	if got, _ := planned(t, "-f", replaying(t, dir)); cmp.Diff(want, got) != "" {
@@ -148,7 +151,7 @@ func kindOfPlan(n report.Node) string {
 		n.Steps[i].URL = ""
 	}
 	if n.Error != nil {
-		n.Error.Hint = ""
+		n.Error.Message, n.Error.Hint = "", ""
 	}
 	text, err := json.Marshal(n)
 	if err != nil {

@@ -172,7 +172,8 @@ type suite struct {
 	parts map[string]Part
 }
 
-var armedTargets = []string{"Cd", "UsbCd", "UefiBootNext"}
+// armedTargets are those of Redfish's BootSource that may mean the virtual CD.
+var armedTargets = []string{"Cd", "UsbCd", "UefiBootNext", "RemoteDrive"}
 
 func (s *suite) observe() bmc.State {
 	s.Helper()

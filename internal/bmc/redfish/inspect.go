@@ -315,7 +315,7 @@ func (r *inspection) slots(ctx context.Context, all []string, fits *regexp.Regex
 		}
 		s := r.slot(uri)
 		r.seen.Slots = append(r.seen.Slots, s)
-		if k := c.rank(t.Profile, fits); s.Why == "" && k > rank && t.Slot == "" {
+		if k := c.rank(t.Profile, fits); s.Why == "" && k > rank && t.Slot == "" && t.Profile.Lacks.Why == "" {
 			best, rank, chosen = len(r.seen.Slots)-1, k, candidate{uri, c.slot, c.allow}
 		}
 	}

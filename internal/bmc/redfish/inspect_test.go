@@ -39,15 +39,16 @@ func TestInspectorHasNoMethodThatWrites(t *testing.T) {
 // A card agrees with what a plan would see, on every kind of machine, and no
 // request of it changes anything.
 func TestCardAgreesWithObserve(t *testing.T) {
-	for name, c := range map[string]bmcsim.Config{
-		"ilo5": {Kind: bmcsim.ILO5}, "ilo4": {Kind: bmcsim.ILO4}, "gigabyte": {Kind: bmcsim.Gigabyte},
+	machines := map[string]bmcsim.Config{
 		"remote media off":  {Kind: bmcsim.Gigabyte, Behaviour: bmcsim.Behaviour{RemoteMediaOff: true}},
-		"generic":           {Kind: bmcsim.Generic},
 		"generic, USB":      {Kind: bmcsim.Generic, Behaviour: bmcsim.Behaviour{UsbCd: true, ResetActionInfo: true, SecondSystem: true}},
 		"generic, by patch": {Kind: bmcsim.Generic, Behaviour: bmcsim.Behaviour{MediaByPatch: true, TrailingSlash: true}},
 		"few resets":        {Kind: bmcsim.Generic, Behaviour: bmcsim.Behaviour{ResetTypes: []string{"ForceOn", "ForceOff", "PowerCycle"}}},
-		"cray-ex":           {Kind: bmcsim.CrayEX}, "openbmc": {Kind: bmcsim.OpenBMCStock},
-	} {
+	}
+	for _, k := range bmcsim.Kinds() {
+		machines[string(k)] = bmcsim.Config{Kind: k}
+	}
+	for name, c := range machines {
 		t.Run(name, func(t *testing.T) {
 			m, s := machine(t, c)
 			m.SetMounted("http://192.0.2.1/iso/pit.iso")
