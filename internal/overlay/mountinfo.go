@@ -57,7 +57,10 @@ func (m mount) options() []option {
 }
 
 // unescape decodes the kernel's octal escapes: \040 is a space.
-func unescape(s string) string {
+func unescape(s string) string { return decode(s, "", "") }
+
+// decode undoes octal escapes, and those that are a letter each.
+func decode(s, letters, controls string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
@@ -67,6 +70,13 @@ func unescape(s string) string {
 			b.WriteByte(c)
 			i += 3
 			continue
+		}
+		if s[i] == '\\' && i+1 < len(s) {
+			if at := strings.IndexByte(letters, s[i+1]); at >= 0 {
+				b.WriteByte(controls[at])
+				i++
+				continue
+			}
 		}
 		b.WriteByte(s[i])
 	}

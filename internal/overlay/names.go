@@ -31,29 +31,7 @@ func escape(name string) string {
 
 // unescapeName reads what escape wrote, and what GNU tar writes with
 // --quoting-style=escape, which has letters for some controls.
-func unescapeName(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	const letters, controls = `abfnrtv\ :`, "\a\b\f\n\r\t\v\\ :"
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if c, ok := octal(s[i:]); ok {
-			b.WriteByte(c)
-			i += 3
-			continue
-		}
-		if s[i] == '\\' && i+1 < len(s) {
-			if at := strings.IndexByte(letters, s[i+1]); at >= 0 {
-				b.WriteByte(controls[at])
-				i++
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
+func unescapeName(s string) string { return decode(s, `abfnrtv\ :`, "\a\b\f\n\r\t\v\\ :") }
 
 // A nameKey stands for a name where there may be millions: 128 bits of its
 // SHA-256, so that no two names have the same.

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // A Remote runs scripts on one node.
@@ -43,6 +44,42 @@ func (e *ExitError) Error() string {
 		return how
 	}
 	return how + ": " + e.Stderr
+}
+
+// A Tail keeps the last lines of what is written to it, for an ExitError. It is
+// used by one goroutine, and read after that has ended.
+type Tail struct {
+	Also io.Writer // is written everything, too; nil: nobody. Its errors are ignored
+	end  []byte
+}
+
+// What a Tail keeps.
+const (
+	tailBytes = 4 << 10
+	tailLines = 10
+)
+
+// Write takes part of stderr; it never fails.
+func (t *Tail) Write(p []byte) (int, error) {
+	t.end = append(t.end, p...)
+	if len(t.end) > 2*tailBytes {
+		t.end = append(t.end[:0], t.end[len(t.end)-tailBytes:]...)
+	}
+	if t.Also != nil {
+		_, _ = t.Also.Write(p) // see Also
+	}
+	return len(p), nil
+}
+
+// String returns the last lines, fit to be printed.
+func (t *Tail) String() string {
+	text := string(t.end[max(0, len(t.end)-tailBytes):])
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	lines = lines[max(0, len(lines)-tailLines):]
+	for i, line := range lines {
+		lines[i] = Printable(line)
+	}
+	return strings.Join(lines, "; ")
 }
 
 // The scripts that run on a node. They need a POSIX shell and, for all but

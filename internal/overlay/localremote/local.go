@@ -19,16 +19,13 @@ type Remote struct{}
 
 // Run runs the command with sh, as overlay.Remote says.
 func (Remote) Run(ctx context.Context, c overlay.Command) error {
-	var said tail
+	said := overlay.Tail{Also: c.Stderr}
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", c.Script, "livecd-sync"}, c.Args...)...)
 	cmd.WaitDelay = killed
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &said
-	if c.Stderr != nil {
-		said.also = c.Stderr.Write
-	}
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
-		return &overlay.ExitError{Status: exit.ExitCode(), Stderr: overlay.Printable(string(said.end))}
+		return &overlay.ExitError{Status: exit.ExitCode(), Stderr: said.String()}
 	}
 	if err == nil {
 		return nil
@@ -38,23 +35,4 @@ func (Remote) Run(ctx context.Context, c overlay.Command) error {
 		e.Kind, e.Err, e.Hint = bmc.KindCancelled, context.Cause(ctx), "run the command again"
 	}
 	return e
-}
-
-// tailBytes is how much of stderr an ExitError keeps.
-const tailBytes = 2 << 10
-
-// tail keeps the end of what is written to it, and passes it on.
-type tail struct {
-	end  []byte
-	also func([]byte) (int, error)
-}
-
-// Write takes part of stderr; it never fails.
-func (t *tail) Write(p []byte) (int, error) {
-	if t.also != nil {
-		_, _ = t.also(p) // as overlay.Command says, an error is ignored
-	}
-	t.end = append(t.end, p...)
-	t.end = t.end[max(0, len(t.end)-tailBytes):]
-	return len(p), nil
 }

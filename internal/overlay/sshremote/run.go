@@ -15,12 +15,6 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay"
 )
 
-// The bounds of what an ExitError keeps of stderr.
-const (
-	tailBytes = 4 << 10
-	tailLines = 10
-)
-
 // Run runs the command, as overlay.Remote says.
 func (c *Conn) Run(ctx context.Context, command overlay.Command) error {
 	if ctx.Err() != nil {
@@ -33,7 +27,7 @@ func (c *Conn) Run(ctx context.Context, command overlay.Command) error {
 		return c.ended(ctx, err)
 	}
 	defer session.Close()
-	r := &running{session: session, command: command}
+	r := &running{session: session, command: command, tail: overlay.Tail{Also: command.Stderr}}
 	if err := r.start(); err != nil {
 		return c.ended(ctx, err)
 	}
@@ -73,7 +67,7 @@ func (c *Conn) ended(ctx context.Context, err error) error {
 var expired = regexp.MustCompile(`(?i)password change required|password has expired|required to change your password`)
 
 // status makes an error of what Wait returned.
-func (c *Conn) status(ctx context.Context, err error, tail *tail) error {
+func (c *Conn) status(ctx context.Context, err error, tail *overlay.Tail) error {
 	if err == nil {
 		return nil
 	}
@@ -97,7 +91,7 @@ func (c *Conn) status(ctx context.Context, err error, tail *tail) error {
 type running struct {
 	session *ssh.Session
 	command overlay.Command
-	tail    tail
+	tail    overlay.Tail
 	out     sync.WaitGroup // stdout and stderr
 
 	mu  sync.Mutex
@@ -124,7 +118,7 @@ func (r *running) start() error {
 	// the caller who ends it, by closing his end.
 	go r.feed(stdin)
 	r.out.Go(func() { r.collect(stdout) })
-	r.out.Go(func() { r.listen(stderr) })
+	r.out.Go(func() { _, _ = io.Copy(&r.tail, stderr) }) // Wait tells why it ended
 	return nil
 }
 
@@ -170,20 +164,6 @@ func (r *running) collect(stdout io.Reader) {
 	}
 }
 
-func (r *running) listen(stderr io.Reader) {
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := stderr.Read(buf)
-		r.tail.add(buf[:n])
-		if r.command.Stderr != nil {
-			_, _ = r.command.Stderr.Write(buf[:n])
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
 // abort ends the command because of an error on this side.
 func (r *running) abort(err error) {
 	r.mu.Lock()
@@ -217,25 +197,3 @@ func commandLine(c overlay.Command) string {
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// tail keeps the end of what is added to it. It is used by one goroutine, and
-// read after that has ended.
-type tail struct{ end []byte }
-
-func (t *tail) add(p []byte) {
-	t.end = append(t.end, p...)
-	if len(t.end) > 2*tailBytes {
-		t.end = append(t.end[:0], t.end[len(t.end)-tailBytes:]...)
-	}
-}
-
-// String returns the last lines, fit to be printed.
-func (t *tail) String() string {
-	text := string(t.end[max(0, len(t.end)-tailBytes):])
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	lines = lines[max(0, len(lines)-tailLines):]
-	for i, line := range lines {
-		lines[i] = overlay.Printable(line)
-	}
-	return strings.Join(lines, "; ")
-}

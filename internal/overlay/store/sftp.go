@@ -329,7 +329,7 @@ func (m *sftpMedium) write(ctx context.Context, name string) (io.WriteCloser, er
 			return nil, err
 		}
 		to := &sftpWriting{ctx: ctx, medium: m, client: c, f: f}
-		to.buffer = bufio.NewWriterSize(writerFunc(to.send), chunk)
+		to.buffer = bufio.NewWriterSize((*sftpSender)(to), chunk)
 		return to, nil
 	})
 }
@@ -343,15 +343,14 @@ type sftpWriting struct {
 	buffer *bufio.Writer
 }
 
-type writerFunc func([]byte) (int, error)
-
-// Write calls the function.
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
 // Write writes to the file.
 func (w *sftpWriting) Write(p []byte) (int, error) { return w.buffer.Write(p) }
 
-func (w *sftpWriting) send(p []byte) (int, error) {
+// An sftpSender is the same file, without its buffer.
+type sftpSender sftpWriting
+
+// Write sends to the server.
+func (w *sftpSender) Write(p []byte) (int, error) {
 	return within(w.ctx, func() (int, error) {
 		n, err := w.f.Write(p)
 		return n, w.medium.why(w.client, err)

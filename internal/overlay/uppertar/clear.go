@@ -28,7 +28,7 @@ func Clear(r io.Reader, dir *os.File, messages io.Writer) (Outcome, error) {
 		return Outcome{}, err
 	}
 	c.dev = st.Dev
-	err := eachRecord(r, c.record)
+	err := EachRecord(r, c.record)
 	return c.said.outcome, err
 }
 

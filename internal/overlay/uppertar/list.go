@@ -80,7 +80,7 @@ func ask(r io.Reader, w io.Writer, dir *os.File, messages io.Writer, answer func
 	said := teller{to: messages}
 	out := bufio.NewWriterSize(w, copyBytes)
 	err := onOwnThread(func() error {
-		err := eachRecord(r, func(name string) error {
+		err := EachRecord(r, func(name string) error {
 			clean, err := cleanName(name)
 			if err != nil {
 				return err

@@ -106,7 +106,7 @@ func (t *writer) run(dir *os.File) error {
 func (t *writer) listed(dir *os.File) error {
 	tr := newTree(dir)
 	defer tr.close()
-	return eachRecord(t.o.Names, func(name string) error {
+	return EachRecord(t.o.Names, func(name string) error {
 		clean, err := cleanName(name)
 		if err != nil {
 			return err
@@ -123,8 +123,8 @@ func (t *writer) listed(dir *os.File) error {
 	})
 }
 
-// eachRecord reads records that are ended by NUL; the last one may not be.
-func eachRecord(r io.Reader, each func(string) error) error {
+// EachRecord reads records that are ended by NUL; the last one may not be.
+func EachRecord(r io.Reader, each func(string) error) error {
 	in := bufio.NewReader(r)
 	var record []byte
 	for {
@@ -229,20 +229,30 @@ func (t *writer) header(h *header, all []xattr) error {
 	return err
 }
 
+// open opens what is to be read, and says what it is. That it cannot is told. The
+// caller closes it.
+func (t *writer) open(parent int, base, name string, flags int, top bool) (fd int, st unix.Stat_t, ok bool) {
+	fd, err := openAgain(parent, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|flags)
+	if err != nil {
+		t.gone(name, "Cannot open", err, top)
+		return -1, st, false
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		shut(fd)
+		t.unreadable(name, "Cannot stat", err)
+		return -1, st, false
+	}
+	return fd, st, true
+}
+
 // directory writes a directory and what is in it, unless another file system
 // begins there.
 func (t *writer) directory(parent int, base, name string, top bool) error {
-	fd, err := openAgain(parent, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
-	if err != nil {
-		t.gone(name, "Cannot open", err, top)
+	fd, st, ok := t.open(parent, base, name, unix.O_DIRECTORY, top)
+	if !ok {
 		return nil
 	}
 	defer shut(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		t.unreadable(name, "Cannot stat", err)
-		return nil
-	}
 	if err := t.directoryHeader(fd, name, &st); err != nil {
 		return err
 	}
@@ -317,17 +327,11 @@ func readLink(parent int, base string) (string, error) {
 // file writes a regular file.
 func (t *writer) file(parent int, base, name string, top bool) error {
 	// Without O_NONBLOCK a fifo that was put there meanwhile would be waited for.
-	fd, err := openAgain(parent, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
-	if err != nil {
-		t.gone(name, "Cannot open", err, top)
+	fd, st, ok := t.open(parent, base, name, unix.O_NONBLOCK, top)
+	if !ok {
 		return nil
 	}
 	defer shut(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		t.unreadable(name, "Cannot stat", err)
-		return nil
-	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		t.said.changed(name, "File removed before we read it")
 		return nil

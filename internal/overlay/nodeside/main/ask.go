@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -22,22 +21,17 @@ import (
 // -z does.
 func digest(in io.Reader, stdout io.Writer, dir *os.File, stderr io.Writer) (uppertar.Outcome, error) {
 	var outcome uppertar.Outcome
-	names := bufio.NewScanner(in)
-	names.Buffer(nil, 1<<20)
-	names.Split(splitNUL)
-	for names.Scan() {
-		name := names.Text()
+	err := uppertar.EachRecord(in, func(name string) error {
 		sum, err := sumOf(dir, name)
 		if err != nil {
 			outcome.Failed++
 			fmt.Fprintf(stderr, "sha256sum: %q: %v\n", name, err)
-			continue
+			return nil
 		}
-		if _, err := fmt.Fprintf(stdout, "%s  %s\x00", sum, name); err != nil {
-			return outcome, err
-		}
-	}
-	return outcome, names.Err()
+		_, err = fmt.Fprintf(stdout, "%s  %s\x00", sum, name)
+		return err
+	})
+	return outcome, err
 }
 
 func sumOf(dir *os.File, name string) (string, error) {
@@ -49,17 +43,6 @@ func sumOf(dir *os.File, name string) (string, error) {
 	h := sha256.New()
 	_, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// splitNUL is a bufio.SplitFunc for what is ended by NUL.
-func splitNUL(data []byte, atEOF bool) (advance int, token []byte, err error) {
-	if i := bytes.IndexByte(data, 0); i >= 0 {
-		return i + 1, data[:i], nil
-	}
-	if atEOF && len(data) > 0 {
-		return len(data), data, nil
-	}
-	return 0, nil, nil
 }
 
 // unsaved writes sizes and names of files that have changed since a time in seconds, or

@@ -73,15 +73,14 @@ func offlineLook(c *call) (outcome uppertar.Outcome, err error) {
 	if err != nil {
 		return outcome, failure{statusNoDir, err.Error()}
 	}
-	names := bufio.NewScanner(skipTo(c.stdin))
-	names.Split(splitNUL)
-	for names.Scan() {
+	err = uppertar.EachRecord(skipTo(c.stdin), func(name string) error {
 		var st unix.Stat_t
-		if unix.Stat(names.Text(), &st) == nil {
-			fmt.Fprintf(out, "%d:%d %s\x00", st.Dev, st.Ino, names.Text())
+		if unix.Stat(name, &st) == nil {
+			fmt.Fprintf(out, "%d:%d %s\x00", st.Dev, st.Ino, name)
 		}
-	}
-	return outcome, errors.Join(names.Err(), out.Flush())
+		return nil
+	})
+	return outcome, errors.Join(err, out.Flush())
 }
 
 // lookUp writes how much room there is in a directory, and who it and all that it
