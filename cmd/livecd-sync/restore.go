@@ -14,14 +14,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/site"
 )
 
-func (a *app) restoreCommand() *cobra.Command {
-	var req overlay.RestoreRequest
-	var yes bool
-	var method string
-	c := &cobra.Command{
-		Use:   "restore NODES",
-		Short: "Put a backup back onto running nodes",
-		Long: `restore puts a backup back onto each running node, through the merged view: what
+const restoreHelp = `restore puts a backup back onto each running node, through the merged view: what
 was deleted is removed, what was made is written, and the result is compared
 with the backup. The backup is checked before the node is touched. What still
 works with files that were replaced or removed is listed, and needs a restart.
@@ -47,7 +40,16 @@ A restore that was cut off is finished by running it again. The first Ctrl-C
 stops between two files, and what was not begun is not begun; the node is marked
 as holding part of a backup. The second ends at once.
 
-` + exitHelp,
+`
+
+func (a *app) restoreCommand() *cobra.Command {
+	var req overlay.RestoreRequest
+	var yes bool
+	var method string
+	c := &cobra.Command{
+		Use:   "restore NODES",
+		Short: "Put a backup back onto running nodes",
+		Long:  restoreHelp + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("offline") && req.Dir == "" {
 				return errors.New("--offline names no directory; write the one that is to be an upper dir")

@@ -167,6 +167,17 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	a.globalFlags(root)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
+	root.AddCommand(
+		a.validateCommand(), a.doctorCommand(), a.trustCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
+		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.consoleCommand(), a.simCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// globalFlags are those that every command has.
+func (a *app) globalFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVarP(&a.file, "file", "f", "", "the site file (default site.yaml here, else $LIVECD_SYNC_FILE, else /etc/livecd-sync/site.yaml)")
 	f.VarP(&rangeList{&a.nodes}, "nodes", "w", "only these nodes: ranges as x3000c0s[1-9]b0n0, and @group")
@@ -181,12 +192,6 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 		// It fails for a flag that is not there.
 		_ = root.RegisterFlagCompletionFunc(name, a.completeNodes)
 	}
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
-	root.AddCommand(
-		a.validateCommand(), a.doctorCommand(), a.trustCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
-		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.consoleCommand(), a.simCommand(), a.versionCommand(),
-	)
-	return root
 }
 
 // helpCommand is cobra's, but for a command that does not exist it fails.

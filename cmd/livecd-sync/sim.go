@@ -29,12 +29,7 @@ type simOptions struct {
 	memory int // MiB
 }
 
-func (a *app) simCommand() *cobra.Command {
-	var o simOptions
-	c := &cobra.Command{
-		Use:   "sim",
-		Short: "Run a simulated site: BMCs and nodes on loopback, for a first try and for tests",
-		Long: `sim runs a simulated site until it is interrupted: BMCs of kinds iLO 5 and
+const simHelp = `sim runs a simulated site until it is interrupted: BMCs of kinds iLO 5 and
 Gigabyte, each with an address in 127/8 and a certificate of its own, nodes with
 an ssh server and an overlay that a reset forgets, and a web server with two
 live images. It needs no root, and listens on loopback only.
@@ -56,8 +51,15 @@ With --replay the BMCs answer from recordings, which plan, apply, status and
 doctor make with --record, or from trees of published mockups. There are no nodes
 behind them.
 
-` + exitHelp,
-		Args: cobra.NoArgs,
+`
+
+func (a *app) simCommand() *cobra.Command {
+	var o simOptions
+	c := &cobra.Command{
+		Use:   "sim",
+		Short: "Run a simulated site: BMCs and nodes on loopback, for a first try and for tests",
+		Long:  simHelp + exitHelp,
+		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.replay != "" {
 				return a.replay(c, o)

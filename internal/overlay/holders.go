@@ -119,25 +119,35 @@ func (r *restoration) keepRestored(ctx context.Context, held map[string][]int) e
 
 // nameHolders finds out which units and commands the processes are.
 func (r *restoration) nameHolders(ctx context.Context, held map[string][]int) error {
-	pids := make(map[int][]string)
+	names := make(map[int][]string) // that each process holds
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		for _, pid := range held[name] {
-			pids[pid] = append(pids[pid], name)
+			names[pid] = append(names[pid], name)
 		}
 	}
-	numbers := slices.Sorted(maps.Keys(pids))
-	numbers = numbers[:min(len(numbers), 5000)]
+	pids := slices.Sorted(maps.Keys(names))
 	var args []string
-	for _, pid := range numbers {
+	for _, pid := range pids[:min(len(pids), 5000)] {
 		args = append(args, strconv.Itoa(pid))
 	}
 	out := capture{limit: 16 << 20}
 	if err := r.remote.Run(ctx, Command{Script: processesScript, Args: args, Stdout: &out}); err != nil {
 		return err
 	}
+	holders := groupHolders(parseProcesses(out.String()), names)
+	r.report.Restart = sortHolders(holders)
+	if more := len(holders) - len(r.report.Restart); more > 0 {
+		r.note("%d more services and commands have to be restarted", more)
+	}
+	return nil
+}
+
+// groupHolders puts the processes of a unit together, and those of a command that
+// is in none.
+func groupHolders(processes []process, names map[int][]string) map[string]*Holder {
 	holders := make(map[string]*Holder)
 	device := ""
-	for _, p := range parseProcesses(out.String()) {
+	for _, p := range processes {
 		if p.pid == 0 { // the session itself: its root is the node's
 			device = p.device
 			continue
@@ -150,15 +160,11 @@ func (r *restoration) nameHolders(ctx context.Context, held map[string][]int) er
 			holders[key] = &Holder{Unit: p.unit, Command: Printable(p.command)}
 		}
 		holders[key].PIDs = append(holders[key].PIDs, p.pid)
-		for _, name := range pids[p.pid] {
+		for _, name := range names[p.pid] {
 			holders[key].Files = append(holders[key].Files, Printable(name))
 		}
 	}
-	r.report.Restart = sortHolders(holders)
-	if more := len(holders) - len(r.report.Restart); more > 0 {
-		r.note("%d more services and commands have to be restarted", more)
-	}
-	return nil
+	return holders
 }
 
 // sortHolders sorts the holders, units first, and cuts what is too long.

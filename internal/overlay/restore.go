@@ -347,28 +347,33 @@ func remoteErrorOrNil(err error) error {
 	return remoteError(restoreOp, err)
 }
 
+// send writes the members that take chooses.
+func (r *restoration) send(ctx context.Context, w io.Writer, take func(member) bool) error {
+	var sent int64
+	return r.passAll(ctx, func(a *archive, m member) error {
+		if !take(m) {
+			return nil
+		}
+		sent += int64(len(a.head)) + a.left
+		if _, err := w.Write(a.head); err != nil {
+			return err
+		}
+		if err := a.body(w); err != nil {
+			return err
+		}
+		if r.progress != nil {
+			r.progress(sent)
+		}
+		return nil
+	})
+}
+
 // extract has tar on the node extract the members that take chooses. A tar that
 // could not do everything is an error to be told of after the comparison.
 func (r *restoration) extract(ctx context.Context, script string, take func(member) bool) error {
 	var said messages
-	var sent int64
 	err := r.runFed(ctx, Command{Script: script, Stderr: &said}, func(w io.Writer) error {
-		err := r.passAll(ctx, func(a *archive, m member) error {
-			if !take(m) {
-				return nil
-			}
-			sent += int64(len(a.head)) + a.left
-			if _, err := w.Write(a.head); err != nil {
-				return err
-			}
-			if err := a.body(w); err != nil {
-				return err
-			}
-			if r.progress != nil {
-				r.progress(sent)
-			}
-			return nil
-		})
+		err := r.send(ctx, w, take)
 		// A restore that is stopped ends the archive here, so that tar leaves no
 		// half of a file.
 		if err != nil && !errors.Is(err, errStopped) {

@@ -104,16 +104,18 @@ func parseHeader(b []byte, v7 bool) (member, error) {
 	if !checksumMatches(b) {
 		return member{}, archiveError("a tar header's checksum does not match")
 	}
-	var m member
-	var mode int64
-	m.kind = b[156]
-	m.name = text(b[:100])
+	m := member{kind: b[156], name: text(b[:100]), link: text(b[157:257])}
 	if b[262] == 0 { // POSIX; in GNU's headers other fields lie there
 		if prefix := text(b[345:500]); prefix != "" {
 			m.name = prefix + "/" + m.name
 		}
 	}
-	m.link = text(b[157:257])
+	return m, m.takeNumbers(b)
+}
+
+// takeNumbers reads the numbers of a header block.
+func (m *member) takeNumbers(b []byte) error {
+	var mode int64
 	for _, f := range []struct {
 		field []byte
 		into  *int64
@@ -126,14 +128,13 @@ func parseHeader(b []byte, v7 bool) (member, error) {
 		{b[329:337], &m.major},
 		{b[337:345], &m.minor},
 	} {
-		n, err := number(f.field)
-		if err != nil {
-			return member{}, err
+		var err error
+		if *f.into, err = number(f.field); err != nil {
+			return err
 		}
-		*f.into = n
 	}
 	m.mode = uint32(mode & 0o7777)
-	return m, nil
+	return nil
 }
 
 func checksumMatches(b []byte) bool {

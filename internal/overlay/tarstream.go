@@ -189,20 +189,8 @@ func (a *archive) complete(m member, ext extended) (member, error) {
 	if err := m.finish(); err != nil {
 		return member{}, err
 	}
-	a.left = m.size
-	if padding := m.size % blockBytes; padding != 0 {
-		a.left += blockBytes - padding
-	}
-	if a.left < m.size {
-		return member{}, archiveError("a member's size is out of bounds")
-	}
-	if size, ok := realSize(ext.pax); ok {
-		m.size = size
-	}
-	if m.kind == typeSparse {
-		if err := a.sparseMap(&m); err != nil {
-			return member{}, err
-		}
+	if err := a.takeSize(&m, ext); err != nil {
+		return member{}, err
 	}
 	if a.foreign != nil {
 		if err := a.place(&m, ext, at); err != nil {
@@ -211,6 +199,25 @@ func (a *archive) complete(m member, ext extended) (member, error) {
 	}
 	a.findWhiteout(&m)
 	return m, nil
+}
+
+// takeSize notes how much data follows, and how large the file is, which is more if
+// it has holes.
+func (a *archive) takeSize(m *member, ext extended) error {
+	a.left = m.size
+	if padding := m.size % blockBytes; padding != 0 {
+		a.left += blockBytes - padding
+	}
+	if a.left < m.size {
+		return archiveError("a member's size is out of bounds")
+	}
+	if size, ok := realSize(ext.pax); ok {
+		m.size = size
+	}
+	if m.kind == typeSparse {
+		return a.sparseMap(m)
+	}
+	return nil
 }
 
 // sparseMap reads the rest of an old GNU sparse header, which lies in blocks of

@@ -50,6 +50,10 @@ func (c *clearer) record(record string) error {
 	if name == "." {
 		return errors.New("a record is about the directory itself")
 	}
+	letter := record[0]
+	if strings.IndexByte("xdf", letter) < 0 {
+		return errors.New("a record begins with another letter than x, d and f")
+	}
 	parent, base, err := c.tree.parent(name)
 	var st unix.Stat_t
 	if err == nil {
@@ -62,18 +66,8 @@ func (c *clearer) record(record string) error {
 		return nil
 	}
 	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	switch record[0] {
-	case 'x':
-	case 'd':
-		if dir {
-			return nil
-		}
-	case 'f':
-		if !dir {
-			return nil
-		}
-	default:
-		return errors.New("a record begins with another letter than x, d and f")
+	if letter == 'd' && dir || letter == 'f' && !dir {
+		return nil
 	}
 	if dir {
 		defer c.tree.forget()

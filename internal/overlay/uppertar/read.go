@@ -203,13 +203,6 @@ func parseBlock(b []byte) (*member, error) {
 	if !bytes.HasPrefix(b[257:], []byte("ustar")) {
 		return nil, damage("a block that should be a tar header is none")
 	}
-	var sum int64
-	for i, c := range b {
-		if i >= 148 && i < 156 {
-			c = ' '
-		}
-		sum += int64(c)
-	}
 	m := &member{}
 	m.kind, m.name, m.link = b[156], text(b[:100]), text(b[157:257])
 	if prefix := text(b[345:500]); b[262] == 0 && prefix != "" { // GNU has other fields there
@@ -225,7 +218,7 @@ func parseBlock(b []byte) (*member, error) {
 		{b[116:124], &gid},
 		{b[124:136], &m.size},
 		{b[136:148], &m.mtime.Sec},
-		{b[148:156], &check},
+		{b[checkAt:checkEnd], &check},
 		{b[329:337], &major},
 		{b[337:345], &minor},
 	} {
@@ -234,7 +227,7 @@ func parseBlock(b []byte) (*member, error) {
 			return nil, err
 		}
 	}
-	if check != sum {
+	if check != sumOfBlock(b) {
 		return nil, damage("a tar header's checksum does not match")
 	}
 	m.mode = uint32(mode & 0o7777)
@@ -243,6 +236,23 @@ func parseBlock(b []byte) (*member, error) {
 	}
 	m.uid, m.gid, m.major, m.minor = uint32(uid), uint32(gid), uint32(major), uint32(minor)
 	return m, nil
+}
+
+// The field of a header's checksum, which counts as spaces in itself.
+const (
+	checkAt  = 148
+	checkEnd = 156
+)
+
+func sumOfBlock(b []byte) int64 {
+	var sum int64
+	for i, c := range b {
+		if i >= checkAt && i < checkEnd {
+			c = ' '
+		}
+		sum += int64(c)
+	}
+	return sum
 }
 
 // maxID is the largest user or group ID: the next one says "none".
