@@ -35,7 +35,7 @@ test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, sc
 
 e2e: deps build ## boot live images in real machines (QEMU without KVM): as root, on Debian
 	test/e2e/build-iso --dir $(E2E)
-	LIVECD_SYNC_E2E=$(E2E) $(GO) test -count=1 -v -timeout 20m ./test/e2e
+	LIVECD_SYNC_E2E=$(E2E) $(GO) test -count=1 -v -timeout 40m ./test/e2e
 
 lint: bin/golangci-lint ## run the linters of docs/lint.md
 	bin/golangci-lint run ./...
