@@ -22,5 +22,11 @@ elif [ -e /run/nextroot ]; then
 	echo file
 fi
 section place
-cd -P "$1/.." && pwd -P && stat -f --printf='%a %S\n' .
+cd -P "$1/.." || exit 0
+# A soft reboot leaves /run as it is, and unmounts what is mounted below it (seen
+# with systemd 254): an upper dir there could not be backed up afterwards.
+case $(pwd -P) in
+/run/*) [ "$(stat -c %d .)" = "$(stat -c %d /run)" ] || cd /run ;;
+esac
+pwd -P && stat -f --printf='%a %S\n' .
 exit 0
