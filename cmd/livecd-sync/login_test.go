@@ -230,3 +230,22 @@ func TestLoginInsideRefused(t *testing.T) {
 		t.Error(n.read("etc/shadow"))
 	}
 }
+
+// A node whose host key is to be read on the console is locked once it shows a key,
+// and silent before: what does not answer may still be in its firmware.
+func TestHostKeyNotReadYet(t *testing.T) {
+	n := newNode(t, "*", "UsePAM no")
+	n.SSH.HostKey = site.HostKey{Console: true}
+	nodes := &nodes{site: &site.Site{Name: "test"}, secrets: new(secret.Keeper), clock: bmc.SystemClock{}, state: t.TempDir()}
+	h, err := nodes.Host(t.Context(), n.Node)
+	if locked, is := h.(plan.HostLocked); err != nil || !is || !errors.Is(locked.Err, errNoHostKey) {
+		t.Errorf("a node that is up: %#v, %v", h, err)
+	}
+	other := n.Node
+	ssh := *n.SSH
+	ssh.Port = freePort(t)
+	other.SSH = &ssh
+	if h, err := nodes.Host(t.Context(), other); h != nil || bmc.KindOf(err) != bmc.KindUnreachable || bmc.HintOf(err) == "" {
+		t.Errorf("one that is not: %#v, %v", h, err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -55,14 +56,23 @@ func (c *nodes) dial(ctx context.Context, n site.Node, password bmc.Secret) (*ss
 	if err != nil {
 		return nil, err
 	}
-	hostKey, err := c.hostKey(n)
-	if err != nil {
-		return nil, err
+	hostKey, missing := c.hostKey(n)
+	switch {
+	case errors.Is(missing, errNoHostKey):
+		// No key is taken then; but whether anybody shows one tells a node that is up
+		// from one that is still starting.
+		hostKey = site.HostKey{KnownHosts: os.DevNull}
+	case missing != nil:
+		return nil, missing
 	}
-	return sshremote.Dial(ctx, sshremote.Config{
+	conn, err := sshremote.Dial(ctx, sshremote.Config{
 		Address: n.SSH.Address, Port: n.SSH.Port, User: n.SSH.User, Identity: n.SSH.Identity,
 		Password: cmp.Or(own, password), HostKey: hostKey, Agent: c.agent,
 	})
+	if missing != nil && sshremote.OtherHostKey(err) {
+		err = missing
+	}
+	return conn, err
 }
 
 // Host asks the node what it runs.

@@ -104,7 +104,7 @@ func (w *work) silentBoot(ctx context.Context, a plan.AwaitBoot, sshErr error) (
 		if lost := w.lostBoot(a, s); lost != nil {
 			return "", lost
 		}
-		if w.node.Login != nil && s.Phase != bmc.PhasePost && (s.Boot.Enabled != "Once" || !w.showsArmed(s)) {
+		if w.node.Login != nil && w.handedOver(ctx, a, s) == nil {
 			return "started, by the BMC's word; ssh does not answer before its first login", nil
 		}
 		if s.Phase != bmc.PhaseUnknown {
@@ -149,16 +149,11 @@ func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, erro
 	if err != nil {
 		return "", err
 	}
-	switch {
-	case s.Power == bmc.PowerOff:
+	if s.Power == bmc.PowerOff {
 		return "", w.lostBoot(a, s)
-	case s.Phase == bmc.PhasePost:
-		w.inPost = true
-		return "", w.booting(a, "its firmware is still starting it")
-	case w.showsUnused(s):
-		if err := w.takeBack(ctx, a, c, s); err != nil {
-			return "", err
-		}
+	}
+	if err := w.handedOver(ctx, a, s); err != nil {
+		return "", err
 	}
 	if s.Media, err = c.ObserveMedia(ctx); err != nil {
 		return "", err
@@ -167,6 +162,23 @@ func (w *work) bootByTheBMC(ctx context.Context, a plan.AwaitBoot) (string, erro
 		return "", lost
 	}
 	return "started from the virtual CD by the BMC's word; not proven on the node, for the site file gives no ssh", nil
+}
+
+// handedOver returns nil once firmware, as far as its BMC tells, has used the boot
+// override and left the machine to what it booted.
+func (w *work) handedOver(ctx context.Context, a plan.AwaitBoot, s bmc.State) error {
+	switch {
+	case s.Phase == bmc.PhasePost:
+		w.inPost = true
+		return w.booting(a, "its firmware is still starting it")
+	case !w.showsUnused(s):
+		return nil
+	}
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return err
+	}
+	return w.takeBack(ctx, a, c, s)
 }
 
 // showsUnused reports whether the BMC says that the one-time boot is still to

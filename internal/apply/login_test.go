@@ -62,6 +62,22 @@ func TestFirstLogin(t *testing.T) {
 	}
 }
 
+// A BMC that never uses the boot override up keeps no node without an address from
+// its first login.
+func TestFirstLoginWhereTheOverrideStays(t *testing.T) {
+	for _, kind := range []bmcsim.Kind{bmcsim.ILO5, bmcsim.Generic} {
+		for _, known := range []bool{false, true} {
+			w := newLocked(t, bmcsim.Config{Kind: kind, InitialPower: bmc.PowerOff, Behaviour: bmcsim.Behaviour{OverrideStays: true}})
+			w.Deaf = true
+			w.Profile.OverrideStays = known
+			r := w.apply()
+			if (known || kind == bmcsim.ILO5) && (!r.Converged || w.Logins != 1) || w.Machine.Stats().Boots != 1 {
+				t.Errorf("%s, known %v: %v, %d logins, %+v", kind, known, r.Err, w.Logins, w.Machine.Stats())
+			}
+		}
+	}
+}
+
 // A login that is not needed is not done.
 func TestFirstLoginNotNeeded(t *testing.T) {
 	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, InitialPower: bmc.PowerOff})
