@@ -118,6 +118,8 @@ func TestReplayIsAsTheMachine(t *testing.T) {
 	for name, c := range machines {
 		for _, redact := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: ", redacted"}[redact], func(t *testing.T) {
+				t.Parallel()
+				c := c
 				c.Serial, c.Name = serial, "x3000c0s3b0n0"
 				m := bmcsim.New(c)
 				s := httptest.NewTLSServer(m.Handler())
