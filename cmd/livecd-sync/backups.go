@@ -428,52 +428,54 @@ func (a *app) prune(ctx context.Context, args []string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	doomed, err := t.doomed(ctx)
-	if err != nil {
-		return err
-	}
-	if !anyBackup(doomed) && !a.json() {
+	doomed, failed := a.doomed(ctx, t)
+	switch {
+	case failed && !anyBackup(doomed) && !a.json():
+		return status(exitNodesFailed)
+	case !anyBackup(doomed) && !a.json():
 		fmt.Fprintln(a.out, "nothing to remove")
 		return nil
 	}
 	if err := a.showBackups(doomed); err != nil {
 		return err
 	}
-	shown := make(map[string]bool)
+	n := 0
 	for _, i := range doomed {
-		for _, m := range i.Backups {
-			shown[m.Node+" "+m.ID] = true
-		}
+		n += len(i.Backups)
 	}
-	if !yes && len(shown) > 0 {
-		if err := a.confirm(ctx, fmt.Sprintf("Remove %s?", count(len(shown), "backup"))); err != nil {
+	if !yes && n > 0 {
+		if err := a.confirm(ctx, fmt.Sprintf("Remove %s?", count(n, "backup"))); err != nil {
 			return err
 		}
 	}
 	for _, n := range t.site.Nodes {
-		if hasStore(n) {
-			if err := t.nodes.pruneShown(ctx, n, shown); err != nil {
-				return fmt.Errorf("%s: %w", n.Name, err)
-			}
+		if err := t.nodes.pruneShown(ctx, n, doomed); err != nil {
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, err))
 		}
+	}
+	if failed {
+		return status(exitNodesFailed)
 	}
 	return nil
 }
 
-// doomed are the backups that may go, by node.
-func (t *target) doomed(ctx context.Context) ([]overlay.Inventory, error) {
-	var doomed []overlay.Inventory
+// doomed are the backups that may go, by node, and whether those of some node are
+// not known.
+func (a *app) doomed(ctx context.Context, t *target) (doomed []overlay.Inventory, failed bool) {
 	for _, n := range t.site.Nodes {
 		if !hasStore(n) {
 			continue
 		}
 		list, err := t.nodes.prunable(ctx, n)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", n.Name, err)
+			failed = true
+			a.complain(fmt.Errorf("%s: %w", n.Name, err))
+			continue
 		}
 		doomed = append(doomed, overlay.Inventory{Node: n.Name, Listing: overlay.Listing{Backups: list}})
 	}
-	return doomed, nil
+	return doomed, failed
 }
 
 func (c *nodes) prunable(ctx context.Context, n site.Node) ([]overlay.Manifest, error) {
@@ -484,14 +486,25 @@ func (c *nodes) prunable(ctx context.Context, n site.Node) ([]overlay.Manifest, 
 	return overlay.Prunable(ctx, st, n.Name, c.retention(n))
 }
 
-// pruneShown removes what was shown, as far as it may still go: meanwhile a
-// restore may have come to need it.
-func (c *nodes) pruneShown(ctx context.Context, n site.Node, shown map[string]bool) error {
+// pruneShown removes what was shown of a node, as far as it may still go: meanwhile
+// a restore may have come to need it.
+func (c *nodes) pruneShown(ctx context.Context, n site.Node, doomed []overlay.Inventory) error {
+	shown := make(map[string]bool)
+	for _, i := range doomed {
+		for _, m := range i.Backups {
+			if i.Node == n.Name {
+				shown[m.ID] = true
+			}
+		}
+	}
+	if len(shown) == 0 {
+		return nil
+	}
 	st, err := c.store(n)
 	if err != nil {
 		return err
 	}
-	_, err = overlay.Prune(ctx, st, n.Name, c.retention(n), func(m overlay.Manifest) bool { return shown[m.Node+" "+m.ID] })
+	_, err = overlay.Prune(ctx, st, n.Name, c.retention(n), func(m overlay.Manifest) bool { return shown[m.ID] })
 	return err
 }
 
