@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ import (
 type simOptions struct {
 	dir           string
 	ilo, gigabyte int
+	kinds         []string // KIND or KIND=N
 	reported      bool
 	behave        []string
 	replay        string
@@ -65,7 +68,10 @@ func (a *app) simCommand() *cobra.Command {
 				return a.replay(c, o)
 			}
 			counted := c.Flags().Changed("ilo") || c.Flags().Changed("gigabyte")
-			if o.qemu && !counted {
+			switch {
+			case len(o.kinds) > 0 && !counted:
+				o.ilo, o.gigabyte, counted = 0, 0, true
+			case o.qemu && !counted:
 				o.ilo, o.gigabyte = 1, 0
 			}
 			cfg, err := o.config(counted)
@@ -78,6 +84,7 @@ func (a *app) simCommand() *cobra.Command {
 	c.Flags().StringVar(&o.dir, "dir", "livecd-sync-sim", "where the site file, the images and the backups are kept")
 	c.Flags().IntVar(&o.ilo, "ilo", 4, "how many iLO 5 (with --qemu 1, unless given)")
 	c.Flags().IntVar(&o.gigabyte, "gigabyte", 2, "how many Gigabyte (AMI MegaRAC) (with --qemu none, unless given)")
+	c.Flags().StringArrayVar(&o.kinds, "kind", nil, "more nodes, with BMCs of another family: KIND or KIND=N (livecd-sync sim --kind help names them)")
 	c.Flags().BoolVar(&o.reported, "reported", false, "let every BMC behave as its family is reported to in the field")
 	c.Flags().StringArrayVar(&o.behave, "behave", nil, `how one BMC behaves: NODE={"Busy": true}; the fields are those of bmcsim.Behaviour`)
 	c.Flags().BoolVar(&o.firstLogin, "first-login", false, "let live images want a first login on the serial console before ssh lets in")
@@ -92,12 +99,16 @@ func (a *app) simCommand() *cobra.Command {
 // config is the site to simulate. counted tells whether the numbers of nodes were
 // given.
 func (o simOptions) config(counted bool) (sim.Config, error) {
-	if o.ilo < 0 || o.gigabyte < 0 || o.ilo+o.gigabyte == 0 {
+	kinds, err := simKinds(o)
+	if err != nil {
+		return sim.Config{}, err
+	}
+	if o.ilo < 0 || o.gigabyte < 0 || len(kinds) == 0 {
 		return sim.Config{}, fmt.Errorf("--ilo %d --gigabyte %d is no site; write at least one node in all, and no negative number", o.ilo, o.gigabyte)
 	}
 	cfg := sim.Default(o.dir)
 	if o.qemu || counted {
-		cfg.Nodes = simNodes(o.ilo, o.gigabyte)
+		cfg.Nodes = simNodes(kinds)
 	}
 	if o.firstLogin && o.qemu {
 		return sim.Config{}, errors.New("--first-login is for nodes that are not in QEMU: there the image decides; leave one of them out")
@@ -147,19 +158,42 @@ func (o simOptions) inQEMU(cfg *sim.Config) error {
 	return nil
 }
 
+// simKinds lists the kind of each node.
+func simKinds(o simOptions) ([]bmcsim.Kind, error) {
+	all := append(slices.Repeat([]bmcsim.Kind{bmcsim.ILO5}, max(o.ilo, 0)), slices.Repeat([]bmcsim.Kind{bmcsim.Gigabyte}, max(o.gigabyte, 0))...)
+	for _, k := range o.kinds {
+		name, count, counted := strings.Cut(k, "=")
+		n := 1
+		var err error
+		if counted {
+			n, err = strconv.Atoi(count)
+		}
+		if kind := bmcsim.Kind(name); err == nil && n > 0 && slices.Contains(bmcsim.Kinds(), kind) {
+			all = append(all, slices.Repeat([]bmcsim.Kind{kind}, n)...)
+			continue
+		}
+		return nil, fmt.Errorf("--kind %s names no BMCs; write KIND or KIND=N, where KIND is one of %s", k, kindNames())
+	}
+	return all, nil
+}
+
+func kindNames() string {
+	names := make([]string, 0, len(bmcsim.Kinds()))
+	for _, k := range bmcsim.Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
+}
+
 // simNodes are nodes in turn on their disk, off, and running the older image.
-func simNodes(ilo, gigabyte int) []sim.NodeSpec {
+func simNodes(kinds []bmcsim.Kind) []sim.NodeSpec {
 	states := []sim.InitialState{
 		{Image: "pit-1.6", Overlay: map[string]string{"root/notes.txt": "written by hand, and nowhere else\n"}},
 		{},
 		{Off: true},
 	}
 	var all []sim.NodeSpec
-	for i := range ilo + gigabyte {
-		kind := bmcsim.ILO5
-		if i >= ilo {
-			kind = bmcsim.Gigabyte
-		}
+	for i, kind := range kinds {
 		all = append(all, sim.NodeSpec{Name: fmt.Sprintf("n%03d", i+1), Kind: kind, Initial: states[i%len(states)]})
 	}
 	return all

@@ -89,6 +89,9 @@ func TestFailures(t *testing.T) {
 		boots  int    // -1: the machine may still be in POST
 	}{
 		{"no licence", with(bmcsim.Behaviour{NoLicence: true}), nil, bmc.KindLicence, "", "insert-media", 0},
+		{"the BMC never connects", bmcsim.Config{Kind: bmcsim.Gigabyte, Behaviour: bmcsim.Behaviour{RedirectionStatus: true, DefaultPortOnly: true}}, func(w *world) {
+			w.NewURL = "http://10.1.1.1:8080/iso/pit17.iso"
+		}, bmc.KindMedia, "Stopped - Unable to Connect", "insert-media", 0},
 		{"the image is lost at power-on", with(bmcsim.Behaviour{DetachAtPowerOn: true}), nil, bmc.KindMedia, "it does not run new", "await-boot", -1},
 		{"Cd is not the virtual CD", with(bmcsim.Behaviour{IgnoreCd: true}), nil, bmc.KindMedia, "booted its disk", "await-boot", 1},
 		{"the backup fails", live, func(w *world) {

@@ -166,6 +166,12 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 			return nil
 		case bmc.ImageEmpty, bmc.ImageOther, bmc.ImageStale:
 		}
+		if why := stoppedShort(m); why != "" && w.Clock.Now().Sub(begun) >= w.timing.Stale {
+			return &bmc.Error{
+				Kind: bmc.KindMedia, Err: fmt.Errorf("its BMC was asked to mount it, and says %q", why),
+				Hint: "check from the BMC's network that " + a.URL + " can be fetched, by byte ranges and on port 80",
+			}
+		}
 		// A drive that is taken but shows nothing may be about to show what an
 		// earlier run had put there.
 		taken := bmc.KindOf(insertErr) == bmc.KindMedia && w.Clock.Now().Sub(begun) < w.timing.Stale
@@ -180,6 +186,16 @@ func (w *work) insertMedia(ctx context.Context, a plan.InsertMedia) (string, err
 	w.inserted = true
 	w.back = readBack{media: w.Clock.Now()}
 	return w.settle(ctx)
+}
+
+// stoppedShort is what a BMC says of a redirection that it has given up (AMI's
+// RedirectionStatus, vendors.md 3.2); "" for one that goes on, or of which it says
+// nothing.
+func stoppedShort(m bmc.Media) string {
+	if !m.Inserted && strings.HasPrefix(m.Detail, "Stopped") {
+		return m.Detail
+	}
+	return ""
 }
 
 // settle waits for as long as this BMC needs between mounting an image and

@@ -80,7 +80,16 @@ func (r URLRules) scheme(u *url.URL, said []string) error {
 			hint = "serve the image by " + s + ", and write " + served.String()
 		}
 	}
-	return &broken{"uses " + scheme + ", and " + who + strings.Join(takes, " or ") + " only", hint}
+	return &broken{"uses " + scheme + ", and " + who + orList(takes) + " only", hint}
+}
+
+// orList names alternatives: "a, b or c".
+func orList(all []string) string {
+	last := len(all) - 1
+	if last < 1 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:last], ", ") + " or " + all[last]
 }
 
 func (r URLRules) host(u *url.URL) error {
@@ -127,7 +136,7 @@ func (r URLRules) ending(u *url.URL) error {
 	if len(r.Endings) == 0 || slices.ContainsFunc(r.Endings, func(e string) bool { return strings.HasSuffix(name, e) }) {
 		return nil
 	}
-	want := strings.Join(r.Endings, " or ")
+	want := orList(r.Endings)
 	return &broken{"does not end in " + want + ", by which this BMC tells what it is", "rename the image to end in " + want}
 }
 

@@ -112,7 +112,7 @@ func (n *Node) siteEntry(b *strings.Builder, want string, anyPort bool) {
 		trust = fmt.Sprintf("{ca: %q}", certificateFile(n.spec.Name))
 	}
 	profile := ""
-	if anyPort && n.spec.Kind == bmcsim.Gigabyte {
+	if anyPort && (n.spec.Kind == bmcsim.Gigabyte || n.spec.Kind == bmcsim.Gigabyte13) {
 		profile = ", profile: " + anyPortProfile
 	}
 	fmt.Fprintf(b, "  %s:  # %s\n", word(n.spec.Name), n.spec.Kind)

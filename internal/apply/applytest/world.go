@@ -3,6 +3,7 @@
 package applytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type World struct {
 	Machine *bmcsim.Machine
 	Node    site.Node
 	Profile bmc.Profile
+	NewURL  string // where the image "new" is; "" is NewImage
 	// Dial connects to the machine; at first in memory.
 	Dial func(context.Context, site.Node) (bmc.Client, error)
 
@@ -263,7 +265,7 @@ func (w *World) facts() plan.OverlayFacts {
 func (w *World) Site() *site.Site {
 	return &site.Site{
 		Name:   "test",
-		Images: map[string]site.Image{"new": {Name: "new", URL: NewImage}, "old": {Name: "old", URL: OldImage}},
+		Images: map[string]site.Image{"new": {Name: "new", URL: cmp.Or(w.NewURL, NewImage)}, "old": {Name: "old", URL: OldImage}},
 		Nodes:  []site.Node{w.Node},
 	}
 }

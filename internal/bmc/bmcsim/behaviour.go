@@ -109,8 +109,8 @@ type Behaviour struct {
 	NeverAttaches bool
 	// AddressOnly refuses an image whose server is named (3.11, xFusion).
 	AddressOnly bool
-	// DefaultPortOnly never connects to another port than 80, nor for an image at
-	// the server's root (3.2, AMI 13).
+	// DefaultPortOnly takes an image on another port than 80, or at the server's
+	// root, and never connects to it (3.2, AMI 13).
 	DefaultPortOnly bool
 	// InsertInfo tells in an ActionInfo which parameters an insert needs and which
 	// protocols it takes (3.5).

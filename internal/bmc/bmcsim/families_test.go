@@ -45,10 +45,14 @@ var familyCases = []behaviourCase{
 		b.want(b.post(genInsert, `{"Image":"http://iso.example/iso/one.iso"}`), 400, "CouldNotEstablishConnection")
 		b.ok(b.post(genInsert, insertBody))
 	}},
-	{"DefaultPortOnly", "", generic(B{DefaultPortOnly: true}), func(b *browser) {
-		b.want(b.post(genInsert, insertBody), 400, "CouldNotEstablishConnection") // port 8080
-		b.want(b.post(genInsert, `{"Image":"http://192.0.2.1/one.iso"}`), 400, "CouldNotEstablishConnection")
-		b.ok(b.post(genInsert, plainImage))
+	{"DefaultPortOnly", "", ami(B{DefaultPortOnly: true, RedirectionStatus: true}), func(b *browser) {
+		for _, body := range []string{insertBody, `{"Image":"http://192.0.2.1/one.iso"}`} { // port 8080; the root
+			b.ok(b.post(amiInsert, body))
+			b.equal(b.get(amiSlot), "Inserted", false)
+			b.equal(b.get(amiSlot), "Oem|Ami|RedirectionStatus", "Stopped - Unable to Connect")
+		}
+		b.ok(b.post(amiInsert, plainImage))
+		b.equal(b.get(amiSlot), "Inserted", true)
 	}},
 	{"InsertInfo", "", generic(B{InsertInfo: true, InsertNeeds: []string{"TransferProtocolType"}, HTTPSOnly: true}), func(b *browser) {
 		at, _ := b.get(genSlot).at("Actions|#VirtualMedia.InsertMedia|@Redfish.ActionInfo").(string)

@@ -15,6 +15,7 @@ import (
 type drive struct {
 	image    string // its URL; named even though not inserted: stale
 	inserted bool
+	never    bool // it is named, and was never reached
 }
 
 func mounted(image string) drive { return drive{image: image, inserted: true} }
@@ -169,15 +170,19 @@ func (m *Machine) mountable(image string) bool {
 	return u.Scheme == "http" && !m.behaviour.HTTPSOnly || u.Scheme == "https" && !m.behaviour.HTTPOnly
 }
 
-// reaches tells whether the BMC connects to such a URL.
+// reaches tells whether the BMC tries such a server at all.
 func (b Behaviour) reaches(image string) bool {
 	u, err := url.Parse(image)
 	if err != nil {
 		return false
 	}
-	address := net.ParseIP(u.Hostname()) != nil
-	deep := strings.Count(u.Path, "/") > 1
-	return (address || !b.AddressOnly) && (deep && (u.Port() == "" || u.Port() == "80") || !b.DefaultPortOnly)
+	return net.ParseIP(u.Hostname()) != nil || !b.AddressOnly
+}
+
+// connects tells whether it ever gets there: the request is taken all the same.
+func (b Behaviour) connects(image string) bool {
+	u, err := url.Parse(image)
+	return err == nil && (!b.DefaultPortOnly || strings.Count(u.Path, "/") > 1 && (u.Port() == "" || u.Port() == "80"))
 }
 
 // mount ends an insert: it reads the image, if there is a way to, and puts it
@@ -202,6 +207,9 @@ func (m *Machine) mount(t *task, image string) {
 		t.end(m.kind.refuse("InternalError"))
 	case err != nil:
 		t.end(m.kind.refuse("CouldNotEstablishConnection", image))
+	case !m.behaviour.connects(image):
+		m.change(drive{image: image, never: true}, false, 0)
+		t.end(nil)
 	default:
 		m.stats.Inserts++
 		m.change(mounted(image), m.behaviour.InsertLags, m.timing.MediaLag)
@@ -282,6 +290,8 @@ func (m *Machine) redirection(d drive) string {
 		return "Initiating Redirection"
 	case d.inserted:
 		return "Redirection Started"
+	case d.never:
+		return "Stopped - Unable to Connect"
 	case d.image != "":
 		return "Stopped - Connection Lost"
 	}

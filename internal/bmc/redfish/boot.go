@@ -31,7 +31,14 @@ func (c *Client) settingsOf(sys found[systemDoc]) (string, error) {
 func (c *Client) bootOf(ctx context.Context, sys found[systemDoc]) (bmc.BootOverride, error) {
 	t := c.tree
 	if own := strategyOf(t.Profile.Boot); own.read != nil && t.BootAt != "" {
-		return c.ownBoot(ctx, t, own)
+		boot, err := c.ownBoot(ctx, t, own)
+		if !gone(err) {
+			return boot, err
+		}
+		// This one has no settings of its own: the override has to do.
+		with := *t
+		with.BootAt = ""
+		t, c.tree = &with, &with
 	}
 	if t.Settings != "" {
 		future, err := c.readSystem(ctx, t.Settings)

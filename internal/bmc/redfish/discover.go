@@ -339,7 +339,10 @@ func ids(all []string) string {
 func (c *Client) managers(ctx context.Context, root rootDoc, sys found[systemDoc]) ([]found[managerDoc], error) {
 	refs := uris(sys.doc.Links.v.ManagedBy)
 	if len(refs) > 0 {
-		return c.readManagers(ctx, sys.uri, refs)
+		own, err := c.readManagers(ctx, sys.uri, refs)
+		if err == nil || !gone(err) {
+			return own, err
+		}
 	}
 	uri, err := c.resolve("find the manager", rootURI, "Managers", root.Manager)
 	if err != nil || uri == "" {
@@ -424,8 +427,7 @@ func (c *Client) collections(t *tree, systems []found[systemDoc], managers []fou
 	}
 	for _, side := range append(slices.Clone(t.Profile.MediaAt), "system", "manager") {
 		for _, uri := range at[side] {
-			// One side may link the other's.
-			if !slices.ContainsFunc(t.Media, func(known string) bool { return strings.Trim(known, "/") == strings.Trim(uri, "/") }) {
+			if !listed(t.Media, uri) { // one side may link the other's
 				t.Media = append(t.Media, uri)
 			}
 		}

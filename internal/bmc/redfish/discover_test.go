@@ -45,6 +45,23 @@ func TestWhichSystem(t *testing.T) {
 		}, "", "", bmc.KindUnsupported, []string{"20 systems", "bmc.system"}},
 		{"far too many", func(s *script) { s.docs["/redfish/v1/Systems"] = members(make1001()...) }, "", "", bmc.KindProtocol, []string{"1000"}},
 		{"on another host", func(s *script) { s.docs["/redfish/v1/Systems"] = members("https://192.0.2.9/redfish/v1/Systems/1") }, "", "", bmc.KindProtocol, []string{"another host"}},
+		{"listed twice", func(s *script) { s.docs["/redfish/v1/Systems"] = members(sysPath, sysPath+"/") }, "", sysPath, "", nil},
+		{"the other is a DPU", func(s *script) {
+			s.docs[second] = strings.Replace(s.docs[second], `"Id"`, `"SystemType":"DPU","Id"`, 1)
+		}, "", sysPath, "", nil},
+		{"alone, and without boot settings", func(s *script) {
+			s.docs["/redfish/v1/Systems"] = members(sysPath)
+			s.docs[sysPath] = strings.Replace(s.docs[sysPath], `"Boot"`, `"Boots"`, 1)
+		}, "", sysPath, "", nil},
+		{"the root without its slash", func(s *script) {
+			s.docs["/redfish/v1"] = s.docs["/redfish/v1/"]
+			delete(s.docs, "/redfish/v1/")
+		}, "1", sysPath, "", nil},
+		{"its manager is not there", func(s *script) { s.docs[sysPath] = strings.Replace(s.docs[sysPath], "Managers/1", "Managers/2", 1) }, "1", sysPath, "", nil},
+		{"links in other shapes", func(s *script) {
+			s.docs["/redfish/v1/Systems"] = `{"Members":[null,7,"` + sysPath + `",{"href":"` + sysPath + `"}]}`
+			s.docs[sysPath] = strings.Replace(s.docs[sysPath], `[{"@odata.id":"/redfish/v1/Managers/1"}]`, `{"@odata.id":"/redfish/v1/Managers/1"}`, 1)
+		}, "", sysPath, "", nil},
 		{"no systems", func(s *script) { s.docs["/redfish/v1/"] = `{}` }, "", "", bmc.KindUnsupported, []string{"links no Systems"}},
 		{"a link of the wrong type", func(s *script) { s.docs["/redfish/v1/"] = `{"Systems":7}` }, "", "", bmc.KindProtocol, []string{"the service root holds a Systems of the wrong type"}},
 	} {
@@ -162,6 +179,8 @@ func TestPhases(t *testing.T) {
 		`"PowerState":"On","BootProgress":{"LastState":"MemoryInitializationStarted"}`:                     bmc.PhasePost,
 		`"PowerState":"On","BootProgress":{"LastState":"SystemHardwareInitializationComplete"}`:            bmc.PhaseUnknown,
 		`"PowerState":"On","BootProgress":{"LastState":"OSBootStarted"}`:                                   bmc.PhaseOS,
+		`"PowerState":"On","Oem":{"Cisco":{"PostCompletionStatus":false}}`:                                 bmc.PhasePost,
+		`"PowerState":"on","Oem":{"Cisco":{"PostCompletionStatus":true}}`:                                  bmc.PhaseOS,
 		`"PowerState":"On","BootProgress":null`:                                                            bmc.PhaseUnknown,
 		`"PowerState":null`:                                                                                bmc.PhaseUnknown,
 		`"PowerState":"Paused","Oem":[]`:                                                                   bmc.PhaseUnknown,

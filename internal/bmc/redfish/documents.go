@@ -236,7 +236,8 @@ type mediaDoc struct {
 
 // oemDoc is the part of an Oem block that is read, whoever it belongs to.
 type oemDoc struct {
-	PostState         maybe[string]    `json:"PostState"`
+	PostState         maybe[string]    `json:"PostState"`            // HPE
+	PostCompleted     maybe[bool]      `json:"PostCompletionStatus"` // Cisco
 	RedirectionStatus maybe[string]    `json:"RedirectionStatus"`
 	BootOnNextReset   maybe[bool]      `json:"BootOnNextServerReset"`
 	Actions           maybe[rawFields] `json:"Actions"`

@@ -206,7 +206,12 @@ func phaseOf(power bmc.Power, s systemDoc) bmc.Phase {
 	}
 	_, blocks := oemBlocks(s.Oem)
 	for _, b := range blocks {
-		if !b.PostState.set {
+		switch {
+		case b.PostCompleted.set && !b.PostCompleted.v:
+			return bmc.PhasePost
+		case b.PostCompleted.set:
+			return bmc.PhaseOS
+		case !b.PostState.set:
 			continue
 		}
 		switch b.PostState.v {

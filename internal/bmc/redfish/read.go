@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -58,7 +59,7 @@ func (c *Client) read(ctx context.Context, uri string, doc any) (answer, error) 
 // is asked with the slash from then on: each redirect costs it a request
 // (perf.md 2, "Trailing slash").
 func (c *Client) get(ctx context.Context, op, uri string) (answer, error) {
-	r := request{method: http.MethodGet, uri: uri, open: uri == rootURI}
+	r := request{method: http.MethodGet, uri: uri, open: strings.TrimRight(uri, "/")+"/" == rootURI}
 	slashed := c.slash && !strings.HasSuffix(uri, "/") && !strings.ContainsAny(uri, "?#")
 	if slashed {
 		r.uri += "/"
@@ -125,7 +126,9 @@ func (c *Client) members(ctx context.Context, uri string) ([]string, error) {
 			if err != nil {
 				return nil, malformed(op, page, "lists a member that cannot be used: "+c.clean(err.Error()))
 			}
-			out = append(out, member)
+			if !listed(out, member) {
+				out = append(out, member)
+			}
 		}
 		if len(out) > maxMembers {
 			return nil, malformed(op, uri, fmt.Sprintf("has more than %d members", maxMembers))
@@ -137,6 +140,11 @@ func (c *Client) members(ctx context.Context, uri string) ([]string, error) {
 		page = next
 	}
 	return out, nil
+}
+
+// listed reports whether a resource is among those, however its address ends.
+func listed(all []string, uri string) bool {
+	return slices.ContainsFunc(all, func(known string) bool { return strings.TrimRight(known, "/") == strings.TrimRight(uri, "/") })
 }
 
 func (c *Client) nextPage(op, page, ref string) (string, error) {
@@ -153,7 +161,11 @@ func (c *Client) nextPage(op, page, ref string) (string, error) {
 // readRoot gets the service root and remembers where sessions are made.
 func (c *Client) readRoot(ctx context.Context) (rootDoc, error) {
 	var root rootDoc
-	if _, err := c.read(ctx, rootURI, &root); err != nil {
+	_, err := c.read(ctx, rootURI, &root)
+	if gone(err) { // some know it without the slash only
+		_, err = c.read(ctx, strings.TrimRight(rootURI, "/"), &root)
+	}
+	if err != nil {
 		return root, err
 	}
 	uri, err := c.resolve("read the service root", rootURI, "Links.Sessions", root.Links.v.Sessions)

@@ -133,7 +133,7 @@ func (c *Client) findSlot(ctx context.Context, t *tree) (slot string, passed []s
 	for _, collection := range t.Media {
 		all, err := c.members(ctx, collection)
 		switch {
-		case gone(err) && t.Enable != "":
+		case gone(err): // linked, and not built in; or switched off
 			continue
 		case err != nil && (fatal(err) || len(t.Media) == 1):
 			return "", nil, err
