@@ -193,7 +193,8 @@ func TestCommandIsEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mark := filepath.Join(t.TempDir(), "mark")
-			c, err := Open(t.Context(), commandTarget("sh", "-c", script, mark))
+			// Started by nohup, a test has children that cannot be hung up.
+			c, err := Open(t.Context(), commandTarget("env", "--default-signal=HUP", "sh", "-c", script, mark))
 			if err != nil {
 				t.Fatal(err)
 			}
