@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +104,7 @@ func (m *machine) boot(t testing.TB, options string) *node {
 	bootID := fmt.Sprintf("00000000-0000-4000-8000-%012d", m.boots)
 	must(t, os.WriteFile(m.path("bootid.new"), []byte(bootID+"\n"), 0o644))
 	must(t, os.Rename(m.path("bootid.new"), m.path("bootid"))) // the last boot keeps its own
-	port := freePort(t)
+	port := testenv.FreePort(t)
 	cmd := exec.Command("unshare", "-m", "-p", "-f", "--kill-child", "--propagation", "private",
 		"sh", "testdata/boot.sh", m.dir, fmt.Sprint(port))
 	cmd.Env = append(os.Environ(), "OPTIONS="+options)
@@ -145,14 +144,6 @@ func child(t testing.TB, pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	must(t, err)
 	return strings.TrimSpace(string(b))
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // run runs a script on the node and returns what it wrote.

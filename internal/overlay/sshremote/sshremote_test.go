@@ -65,7 +65,7 @@ func start(t *testing.T, shadow string) *server {
 	me, err := user.Current()
 	must(t, err)
 	s.config = sshremote.Config{
-		Address: "127.0.0.1", Port: freePort(t), User: me.Username, Identity: s.path("identity"),
+		Address: "127.0.0.1", Port: testenv.FreePort(t), User: me.Username, Identity: s.path("identity"),
 		HostKey: site.HostKey{Any: true}, Timeout: 30 * time.Second,
 	}
 	pam := "no"
@@ -150,14 +150,6 @@ func (s *server) dial(t *testing.T, c sshremote.Config) *sshremote.Conn {
 	must(t, err)
 	t.Cleanup(func() { must(t, conn.Close()) })
 	return conn
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func must(t *testing.T, err error) {
@@ -376,7 +368,7 @@ func TestPassword(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	c := sshremote.Config{Address: "127.0.0.1", Port: freePort(t), HostKey: site.HostKey{Any: true}}
+	c := sshremote.Config{Address: "127.0.0.1", Port: testenv.FreePort(t), HostKey: site.HostKey{Any: true}}
 	_, err := sshremote.Dial(t.Context(), c)
 	failure(t, err, bmc.KindUnreachable, "refused")
 

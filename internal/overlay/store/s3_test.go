@@ -31,6 +31,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store"
 	"github.com/livecd-sync/livecd-sync/internal/overlay/store/storetest"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 const (
@@ -197,7 +198,7 @@ func TestS3Refusals(t *testing.T) {
 		"another key":  {func(*site.Store) {}, keys{"ID": "other", "SECRET": "hunter2"}, bmc.KindAuth, "stores.cloud.accessKey"},
 		"no key":       {func(*site.Store) {}, keys{}, bmc.KindAuth, "stores.cloud.accessKey"},
 		"no bucket":    {func(p *site.Store) { p.URL = "s3://no-such-bucket" }, s3Keys, bmc.KindOverlay, "make the bucket no-such-bucket"},
-		"nobody there": {func(p *site.Store) { p.S3.Endpoint = fmt.Sprintf("https://127.0.0.1:%d", freePort(t)) }, s3Keys, bmc.KindUnreachable, "stores.cloud.endpoint"},
+		"nobody there": {func(p *site.Store) { p.S3.Endpoint = fmt.Sprintf("https://127.0.0.1:%d", testenv.FreePort(t)) }, s3Keys, bmc.KindUnreachable, "stores.cloud.endpoint"},
 	} {
 		place := s3Site(s.URL)
 		tc.change(&place)

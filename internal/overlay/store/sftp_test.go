@@ -54,7 +54,7 @@ func startServer(t *testing.T, megabytes int) *server {
 	me, err := user.Current()
 	must(t, err)
 	s.user = me.Username
-	s.port = freePort(t)
+	s.port = testenv.FreePort(t)
 	script := fmt.Sprintf("#!/bin/sh\nexec %s $(cat %s)\n", sftpServer(t), s.path("options"))
 	must(t, os.WriteFile(s.path("sftp"), []byte(script), 0o755))
 	must(t, os.WriteFile(s.path("options"), nil, 0o644))
@@ -133,14 +133,6 @@ func (s *server) newKey(t *testing.T, name string) ssh.PublicKey {
 	return key
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // site is the store as a site file has it, reached through a port.
 func (s *server) site(port int) site.Store {
 	return sftpSite(s.user, port, s.store, s.path("identity"), s.hostKey)
@@ -213,7 +205,7 @@ func TestSFTPRefusals(t *testing.T) {
 		"another host key": {func(p *site.Store) { p.SSH.HostKey.Fingerprint = "SHA256:" + strings.Repeat("A", 43) }, bmc.KindSSH, "stores.far.ssh.hostKey"},
 		"no host key":      {func(p *site.Store) { p.SSH.HostKey = site.HostKey{} }, bmc.KindSSH, "stores.far.ssh.hostKey"},
 		"no key":           {func(p *site.Store) { p.SSH.Identity = "" }, bmc.KindAuth, "stores.far.ssh.identity"},
-		"nobody there":     {func(p *site.Store) { p.SSH.Port = freePort(t) }, bmc.KindUnreachable, "stores.far.url"},
+		"nobody there":     {func(p *site.Store) { p.SSH.Port = testenv.FreePort(t) }, bmc.KindUnreachable, "stores.far.url"},
 		"none at all":      {func(p *site.Store) { p.SSH = nil }, bmc.KindSSH, "stores.far.ssh.hostKey"},
 	} {
 		if err := list(tc.change); bmc.KindOf(err) != tc.kind || !strings.Contains(bmc.HintOf(err), tc.hint) {
