@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -84,8 +85,9 @@ type Conn struct {
 	config Config
 
 	closing chan struct{} // closed by Close
+	gone    chan struct{} // closed once the connection has ended
 	once    sync.Once
-	alive   sync.WaitGroup // the keepalive goroutine
+	alive   sync.WaitGroup // the goroutines that keep it alive and watch for its end
 	mu      sync.Mutex
 	cause   error // why the connection was given up, if it was
 }
@@ -114,11 +116,41 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{client: client, config: c, closing: make(chan struct{})}
+	return newConn(client, c), nil
+}
+
+func newConn(client *ssh.Client, c Config) *Conn {
+	conn := &Conn{client: client, config: c, closing: make(chan struct{}), gone: make(chan struct{})}
+	conn.alive.Go(func() {
+		_ = client.Wait() // why it ended is told by what was under way
+		close(conn.gone)
+	})
 	if c.KeepAlive > 0 {
 		conn.alive.Go(conn.keepAlive)
 	}
-	return conn, nil
+	return conn
+}
+
+// newSession opens a session, or fails when the connection ends. A channel that is
+// asked for just when it does is known to nobody who could answer: x/crypto/ssh
+// (v0.58.0) drops those it knows of, then still takes new ones for a moment, and
+// leaves those waiting for ever. So is the goroutine here.
+func (c *Conn) newSession() (*ssh.Session, error) {
+	type opened struct {
+		session *ssh.Session
+		err     error
+	}
+	answer := make(chan opened, 1)
+	go func() {
+		session, err := c.client.NewSession()
+		answer <- opened{session, err}
+	}()
+	select {
+	case o := <-answer:
+		return o.session, o.err
+	case <-c.gone:
+		return nil, io.EOF
+	}
 }
 
 // login connects once for each group of host key algorithms until the node shows
@@ -205,8 +237,7 @@ func (c Config) explain(ctx context.Context, err error, auth *authentication, ch
 func (c *Conn) Close() error {
 	c.once.Do(func() { close(c.closing) })
 	err := c.client.Close()
-	c.alive.Wait()
-	_ = c.client.Wait() // the transport's own goroutines
+	c.alive.Wait() // for the transport's own goroutines, too
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

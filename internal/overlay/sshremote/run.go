@@ -22,7 +22,7 @@ func (c *Conn) Run(ctx context.Context, command overlay.Command) error {
 	}
 	stop := context.AfterFunc(ctx, func() { c.giveUp(context.Cause(ctx)) })
 	defer stop()
-	session, err := c.client.NewSession()
+	session, err := c.newSession()
 	if err != nil {
 		return c.ended(ctx, err)
 	}

@@ -17,7 +17,7 @@ import (
 func (c *Conn) Subsystem(ctx context.Context, name string) (io.Reader, io.WriteCloser, error) {
 	stop := context.AfterFunc(ctx, func() { c.giveUp(context.Cause(ctx)) })
 	defer stop()
-	session, err := c.client.NewSession()
+	session, err := c.newSession()
 	if err != nil {
 		return nil, nil, c.ended(ctx, err)
 	}

@@ -31,7 +31,7 @@ type Terminal struct {
 func (c *Conn) Terminal(ctx context.Context) (*Terminal, error) {
 	stop := context.AfterFunc(ctx, func() { c.giveUp(context.Cause(ctx)) })
 	defer stop()
-	session, err := c.client.NewSession()
+	session, err := c.newSession()
 	if err != nil {
 		return nil, c.noTerminal(ctx, err)
 	}
