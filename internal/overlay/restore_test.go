@@ -198,6 +198,53 @@ func TestStopped(t *testing.T) {
 	}
 }
 
+// TestOthersStopped stops the restores that leave the running overlay as it is, at
+// each of their passes: the error says what is left where, and the next finishes.
+func TestOthersStopped(t *testing.T) {
+	m := newMachine(t)
+	s := openStore(t, t.TempDir())
+	n := m.boot(t, "")
+	n.change()
+	manifest, err := overlay.Backup(t.Context(), n.conn, s, request(overlay.PurposeManual))
+	must(t, err)
+	n = m.boot(t, "")
+	n.systemd("254", "0")
+	n.run("mkdir /run/offline")
+	fresh := n.view()
+	for _, method := range []struct {
+		req        overlay.RestoreRequest
+		said, left string
+	}{
+		{overlay.RestoreRequest{Method: overlay.MethodOffline, Dir: "/run/offline/rw"}, "/run/offline/rw was not made; what is there of it is marked as cut off", "/run/offline/rw.livecd-sync\n"},
+		{overlay.RestoreRequest{Method: overlay.MethodNextRoot}, "stopped before anything was changed", ""},
+	} {
+		req := method.req
+		req.Node, req.ID = "n1", manifest.ID
+		for _, script := range []string{"# unpack", "# list", "# xattrs"} {
+			here := make(chan struct{})
+			req.Stop = here
+			_, err := overlay.Restore(t.Context(), &before{Conn: n.conn, script: script, do: func() { close(here) }}, s, req)
+			if bmc.KindOf(err) != bmc.KindCancelled || !strings.Contains(fmt.Sprint(err), method.said) {
+				t.Errorf("%s stopped at %s: %v", req.Method, script, err)
+			}
+			left := n.run("ls -d /run/offline/* /run/nextroot /run/overlay/overlayfs/livecd-sync-* /run/livecd-sync/restored /run/asked 2>/dev/null || :")
+			if left != method.left {
+				t.Errorf("%s stopped at %s left %q", req.Method, script, left)
+			}
+		}
+		req.Stop = make(chan struct{})
+		report, err := overlay.Restore(t.Context(), n.conn, s, req)
+		must(t, err)
+		if len(report.Differences) > 0 {
+			t.Errorf("%s: %q", req.Method, report.Differences)
+		}
+		n.run("rm -rf /run/offline/*")
+	}
+	if list := differences(fresh, n.view()); len(list) > 0 {
+		t.Errorf("the running system was changed:\n%s", strings.Join(list, "\n"))
+	}
+}
+
 // TestKilledInRestore kills what works on the node, on both kinds of upper dir,
 // in the middle of a restore: it is an error, the node says that it is half of a
 // backup, and restoring again leaves no difference.
