@@ -96,8 +96,10 @@ type Profile struct {
 type Match struct {
 	// OemKey is a key of the Oem object of the service root, the manager or the
 	// system.
-	OemKey   string `json:"oemKey"`
-	Vendor   string `json:"vendor"`   // the service root's, or the system's manufacturer
+	OemKey string `json:"oemKey"`
+	// Vendor is the service root's, the system's manufacturer or an Oem key: BMCs
+	// leave out one or another.
+	Vendor   string `json:"vendor"`
 	Product  string `json:"product"`  // the service root's or its Id, or the manager's model
 	Firmware string `json:"firmware"` // the manager's firmware version
 	Model    string `json:"model"`    // the system's

@@ -181,6 +181,7 @@ func TestFamilies(t *testing.T) {
 		}},
 		"CIMC: one slot of five": {config(bmcsim.CIMC, B{}), func(b *browser) {
 			b.want(b.post("/Managers/CIMC/VirtualMedia/1/Actions/VirtualMedia.InsertMedia", plainImage), 405, "")
+			b.want(b.post("/Managers/CIMC/VirtualMedia/4/Actions/VirtualMedia.InsertMedia", `{"Image":"http://192.0.2.1/iso/one.iso","TransferMethod":"Stream"}`), 400, "ActionParameterUnknown")
 			b.want(b.post("/Managers/CIMC/VirtualMedia/4/Actions/VirtualMedia.InsertMedia", plainImage), 202, "")
 		}},
 		"iBMC: VmmControl and a login of its own": {config(bmcsim.IBMC, B{}), func(b *browser) {

@@ -90,7 +90,7 @@ var kinds = map[Kind]kind{
 	SupermicroX10: supermicroX10, SupermicroX11: supermicroX11, Supermicro: supermicro, SupermicroARS: supermicroARS,
 	XCC: xcc, XCC2: xcc2, XCC3: xcc3,
 	OpenBMC: openBMC, OpenBMCStock: openBMCStock, GB200: gb200,
-	IRMC: irmc, CIMC: cimc, XFusion: xFusion, IBMC: ibmc, HDM: hdm, Inspur: inspur, Intel: intel,
+	IRMC: irmc, CIMC: cimc, CIMCRack: cimcRack, XFusion: xFusion, IBMC: ibmc, HDM: hdm, Inspur: inspur, Intel: intel,
 	CrayEX: crayEX, SushyTools: sushyTools, Generic: generic,
 }
 

@@ -56,6 +56,8 @@ func TestShapes(t *testing.T) {
 		{bmcsim.GB200, "/Systems/HGX_Baseboard_0", map[string]any{"Boot": nil, "Actions": nil}},
 		{bmcsim.IRMC, "/Systems/0", map[string]any{"Oem|ts_fujitsu|SystemDescription": "node"}},
 		{bmcsim.CIMC, "/Managers/CIMC/VirtualMedia/4", map[string]any{"Name": "CIMC-Mapped vDVD", "MediaTypes|0": "DVD"}},
+		{bmcsim.CIMCRack, "/Managers/CIMC/VirtualMedia/0", map[string]any{"Name": "Virtual CD", "Image": nil, "Actions|#VirtualMedia.InsertMedia|TransferMethod@Redfish.AllowableValues|0": "Stream"}},
+		{bmcsim.CIMCRack, "/Systems/WZP22490ZCU", map[string]any{"Oem|Cisco|PostCompletionStatus": true}},
 		{bmcsim.XFusion, "/redfish/v1", map[string]any{"Oem|xFusion|ProductName": "2288H V7"}},
 		{bmcsim.HDM, "/Managers/1/VirtualMedia/CD1", map[string]any{"Actions": nil}},
 		{bmcsim.Intel, "/Managers/BMC/VirtualMedia", map[string]any{"Members@odata.count": 0.0}},

@@ -43,7 +43,8 @@ const (
 	OpenBMCStock  Kind = "openbmc-stock"  // OpenBMC built without (3.3)
 	GB200         Kind = "gb200"          // NVIDIA GB200: OpenBMC, two systems (3.13)
 	IRMC          Kind = "irmc"           // Fujitsu iRMC: BootConfig, no http (3.9)
-	CIMC          Kind = "cimc"           // Cisco CIMC: one of five slots is for images (3.10)
+	CIMC          Kind = "cimc"           // Cisco CIMC of a blade: one of five slots is for images (3.10)
+	CIMCRack      Kind = "cimc-rack"      // and of a rack server: Virtual CD and Virtual HDD
 	XFusion       Kind = "xfusion"        // xFusion iBMC: https only, odd tasks (3.11)
 	IBMC          Kind = "ibmc"           // Huawei iBMC: VmmControl, no web servers (3.11)
 	HDM           Kind = "hdm"            // H3C HDM: likewise (3.12)

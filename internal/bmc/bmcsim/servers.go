@@ -190,10 +190,10 @@ func (m *Machine) patchBootConfig(c *call) (*task, error) {
 	return nil, m.armOwn(body.BootDevice == "Cd")
 }
 
-// cimc lists five slots, of which one takes images (2.2, 3.10).
+// cimc is a blade's: of five slots one takes images (2.2, 3.10).
 var cimc = kind{
-	redfishVersion: "1.2.0", manufacturer: "Cisco Systems Inc", model: "UCSC-C240-M6SN",
-	managerModel: "CIMC", bmcName: "CIMC", firmware: "4.2(2a)", systemID: "FCH25337EHM", managerID: "CIMC",
+	redfishVersion: "1.2.0", manufacturer: "Cisco Systems Inc", model: "UCSX-210C-M7",
+	managerModel: "CIMC", bmcName: "CIMC", firmware: "5.2(0.230061)", systemID: "FCH25337EHM", managerID: "CIMC",
 	rootOem:      doc{"Cisco": doc{}},
 	baseRegistry: "Base.1.4", oemRegistry: "Cisco.1.0",
 	mediaUnder: "Managers",
@@ -205,9 +205,48 @@ var cimc = kind{
 		{id: "4", name: "CIMC-Mapped vDVD", types: []string{"DVD"}, cd: true},
 	},
 	etags:       true,
-	bootTargets: []string{"None", "Pxe", "Cd", "Hdd", "BiosSetup", "Usb", "UefiTarget"}, bootMode: "UEFI",
-	resetTypes: []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "PowerCycle"},
-	always:     Behaviour{InsertTask: TaskResource, InsertLags: true},
+	bootTargets: []string{"None", "Pxe", "Floppy", "Cd", "Hdd", "BiosSetup", "Diags"},
+	resetTypes:  []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "PowerCycle"},
+	dressSlot:   cimcInsert("TransferProtocolType", "UserName", "Password", "WriteProtected"),
+	always:      Behaviour{InsertTask: TaskResource, InsertLags: true, InsertRefuses: []string{"Inserted", "TransferMethod"}},
+}
+
+// cimcRack is a rack server's, which says that it is Cisco's as a manufacturer
+// only.
+var cimcRack = cimc.like(func(k *kind) {
+	k.model, k.managerModel, k.firmware, k.systemID, k.rootOem = "UCSC-C220-M5SX", "UCSC-C220-M5SX", "4.1(3i)", "WZP22490ZCU", nil
+	k.slots = []slotKind{
+		{id: "1", name: "Virtual HDD", types: []string{"USBStick"}},
+		{id: "0", name: "Virtual CD", types: discs, cd: true},
+	}
+	k.empty, k.loose, k.tellsPost = emptyAbsent, "URI", true
+	k.dressSystem = func(d doc, v view) {
+		d["Oem"] = doc{"Cisco": doc{"PostCompletionStatus": v.phase == bmc.PhaseOS}}
+	}
+	k.dressSlot = cimcInsert("TransferProtocolType", "UserName", "Password", "WriteProtected", "TransferMethod", "Inserted")
+	k.always = Behaviour{InsertLags: true, EjectLags: true}
+})
+
+// cimcInsert says by what and with what a slot takes an image.
+func cimcInsert(parameters ...string) func(doc, view, slotKind) {
+	says := doc{
+		"TransferProtocolType": []string{"CIFS", "HTTP", "HTTPS", "NFS"},
+		"TransferMethod":       []string{"Stream"}, "WriteProtected": []string{"true"}, "Inserted": []string{"true"},
+	}
+	return func(d doc, _ view, _ slotKind) {
+		actions, _ := d["Actions"].(doc)
+		insert, _ := actions["#VirtualMedia.InsertMedia"].(doc)
+		if insert == nil {
+			return
+		}
+		insert["Image@Redfish.AllowableValues"] = []string{"This parameter shall specify the string URI of the remote media."}
+		for _, name := range parameters {
+			insert[name+"@Redfish.AllowableValues"] = []string{"This parameter shall contain a string."}
+			if values, ok := says[name]; ok {
+				insert[name+"@Redfish.AllowableValues"] = values
+			}
+		}
+	}
 }
 
 // xFusion is a 2288H V7 (3.11).

@@ -66,6 +66,28 @@ func TestInsertClimbs(t *testing.T) {
 	}
 }
 
+// TestInsertWaitsAfterEject is for BMCs that refuse an insert for a while after an
+// eject (vendors.md 2.4, 3.9).
+func TestInsertWaitsAfterEject(t *testing.T) {
+	for _, settle := range []float64{0, 9} {
+		s := newScript()
+		s.writes["POST "+slotPath+"/Eject"] = []reply{{status: 204}}
+		s.writes["POST "+insertPath] = []reply{{status: 204}}
+		cl, conf := s.client(t, func(p *bmc.Profile) { p.EjectSettleSeconds = settle })
+		clock := conf.Clock.(*idleClock)
+		must(t, cl.InsertMedia(t.Context(), image))
+		if got := clock.slept(); got != 0 {
+			t.Errorf("the first insert was %s late", got)
+		}
+		must(t, cl.EjectMedia(t.Context()))
+		must(t, cl.InsertMedia(t.Context(), image))
+		must(t, cl.InsertMedia(t.Context(), image))
+		if got := clock.slept().Seconds(); got != settle {
+			t.Errorf("the inserts after an eject were %g s late, not %g", got, settle)
+		}
+	}
+}
+
 func TestInsertByPatch(t *testing.T) {
 	s := newScript()
 	s.docs[slotPath] = `{"Id":"EXT1","MediaTypes":["CD"],"@odata.etag":"\"strong\"","Image":null,"Inserted":false}`

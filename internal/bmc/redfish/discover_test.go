@@ -219,3 +219,36 @@ func TestQuotesAreClean(t *testing.T) {
 		t.Errorf("%d bytes", n)
 	}
 }
+
+// TestWhoSays is where a BMC may say whose it is.
+func TestWhoSays(t *testing.T) {
+	put := func(uri, old, with string) func(*script) {
+		return func(s *script) { s.docs[uri] = strings.Replace(s.docs[uri], old, with, 1) }
+	}
+	for name, c := range map[string]struct {
+		change func(*script)
+		want   string
+	}{
+		"nowhere":                      {func(*script) {}, "generic"},
+		"the root's Vendor":            {put("/redfish/v1/", `{`, `{"Vendor":"Dell",`), "dell-idrac9"},
+		"the root's Oem":               {put("/redfish/v1/", `{`, `{"Oem":{"Dell":{}},`), "dell-idrac9"},
+		"the system's Manufacturer":    {put(sysPath, `{`, `{"Manufacturer":"Dell Inc.",`), "dell-idrac9"},
+		"the system's Oem":             {put(sysPath, `{`, `{"Oem":{"Supermicro":{}},`), "supermicro"},
+		"the manager's Oem":            {put("/redfish/v1/Managers/1", `{`, `{"Oem":{"Cisco":null},`), "cisco-cimc"},
+		"an Oem of the wrong type":     {put("/redfish/v1/", `{`, `{"Oem":["Dell"],`), "generic"},
+		"a Vendor of the wrong type":   {put("/redfish/v1/", `{`, `{"Vendor":{"Dell":1},`), "generic"},
+		"a framework of another maker": {put("/redfish/v1/", `{`, `{"Oem":{"Intel_RackScale":{}},`), "generic"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript()
+			s.docs["/redfish/v1/Managers/1"] = strings.Replace(s.docs["/redfish/v1/Managers/1"], `"v1.0"`, `"70.1"`, 1)
+			c.change(s)
+			conf := serve(t, s).config(t)
+			st, err := open(t, conf).Observe(t.Context())
+			must(t, err)
+			if st.ID.Profile != c.want {
+				t.Errorf("the row is %s, not %s", st.ID.Profile, c.want)
+			}
+		})
+	}
+}

@@ -82,6 +82,7 @@ func tellsOf(root rootDoc, sys found[systemDoc], managers []found[managerDoc], i
 	for _, m := range managers {
 		t.oem = slices.AppendSeq(t.oem, maps.Keys(m.doc.Oem.v))
 	}
+	t.vendor = slices.Concat(t.vendor, t.oem)
 	return t
 }
 
