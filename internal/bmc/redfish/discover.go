@@ -207,10 +207,13 @@ func (c *Client) readSystem(ctx context.Context, uri string) (found[systemDoc], 
 
 // bootable tells how likely the system is a host. One can be reset, and has boot
 // settings, if need be in a settings object (vendors.md 3.13); a second System
-// may be a board of GPUs, a DPU, or a part of another.
+// may be a board of GPUs, a DPU, or a part of another. What tells no power
+// either is none.
 func bootable(s systemDoc) int {
 	_, reset := action(s.Actions, "#ComputerSystem.Reset")
 	switch boots := s.Boot.set || s.Settings.v.Object.v.URI != ""; {
+	case !reset && !s.PowerState.set:
+		return -1
 	case !reset:
 		return 0
 	case !boots:
@@ -278,6 +281,9 @@ func (c *Client) hosts(ctx context.Context, all []string) ([]found[systemDoc], e
 	var hosts []found[systemDoc]
 	var failed error
 	best := 1
+	if len(all) == 1 {
+		best = 0 // the only one is the one: what it lacks the plan says
+	}
 	for _, uri := range all {
 		s, err := c.readSystem(ctx, uri)
 		if err != nil && fatal(err) {
@@ -369,7 +375,8 @@ func (c *Client) readManagers(ctx context.Context, from string, refs []string) (
 	for _, ref := range refs[:min(len(refs), maxManagers)] {
 		uri, err := c.endpoint.local(ref)
 		if err != nil {
-			return nil, malformed("find the manager", from, "names a manager that cannot be used: "+c.clean(err.Error()))
+			failed = malformed("find the manager", from, "names a manager that cannot be used: "+c.clean(err.Error()))
+			continue
 		}
 		m := found[managerDoc]{uri: uri}
 		if _, err := c.read(ctx, uri, &m.doc); err != nil {

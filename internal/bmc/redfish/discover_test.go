@@ -53,6 +53,19 @@ func TestWhichSystem(t *testing.T) {
 			s.docs["/redfish/v1/Systems"] = members(sysPath)
 			s.docs[sysPath] = strings.Replace(s.docs[sysPath], `"Boot"`, `"Boots"`, 1)
 		}, "", sysPath, "", nil},
+		{"alone, and without a reset", func(s *script) {
+			s.docs["/redfish/v1/Systems"] = members(sysPath)
+			s.docs[sysPath] = strings.Replace(s.docs[sysPath], "#ComputerSystem.Reset", "#ComputerSystem.Decommission", 1)
+		}, "", sysPath, "", nil},
+		{"alone, and without a power state", func(s *script) {
+			s.docs["/redfish/v1/Systems"], s.docs[sysPath] = members(sysPath), `{"Id":"1"}`
+		}, "", "", bmc.KindUnsupported, []string{"none of the systems 1"}},
+		{"one of its managers is elsewhere", func(s *script) {
+			s.docs[sysPath] = strings.Replace(s.docs[sysPath], `[{"@odata.id"`, `[{"@odata.id":"https://192.0.2.9/redfish/v1/Managers/1"},{"@odata.id"`, 1)
+		}, "1", sysPath, "", nil},
+		{"its manager is elsewhere", func(s *script) {
+			s.docs[sysPath] = strings.Replace(s.docs[sysPath], `{"@odata.id":"/redfish`, `{"@odata.id":"https://192.0.2.9/redfish`, 1)
+		}, "1", "", bmc.KindProtocol, []string{"names a manager that cannot be used"}},
 		{"the root without its slash", func(s *script) {
 			s.docs["/redfish/v1"] = s.docs["/redfish/v1/"]
 			delete(s.docs, "/redfish/v1/")
@@ -83,6 +96,21 @@ func TestWhichSystem(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWithoutReset: a machine that can be given an image and not be reset is for
+// reset: never, and its plan says so.
+func TestWithoutReset(t *testing.T) {
+	s := newScript()
+	s.docs[sysPath] = strings.Replace(system(`"PowerState":"On"`), "#ComputerSystem.Reset", "#ComputerSystem.Decommission", 1)
+	cl, _ := s.client(t, nil)
+	st := observe(t, cl)
+	if np := planOf(t, st, image); np.Err == nil || np.Err.Kind != bmc.KindUnsupported || !strings.Contains(np.Err.Hint, "reset: never") {
+		t.Errorf("the plan is %s %q, %v", np.State, stepsOf(np), np.Err)
+	}
+	wantError(t, cl.Reset(t.Context(), bmc.Restart), bmc.KindUnsupported, "it takes no reset", "by hand")
+	s.writes["POST "+insertPath] = []reply{{status: 204}}
+	must(t, cl.InsertMedia(t.Context(), image))
 }
 
 func make1001() []string {

@@ -1,6 +1,7 @@
 package redfish
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,8 +35,9 @@ var assumedTypes = []string{
 	string(schemas.GracefulShutdownResetType), string(schemas.ForceRestartResetType),
 }
 
-// resetOf finds the system's reset action and what it takes, listed with the
-// action or in the ActionInfo it refers to (Gigabyte, vendors.md 2.7).
+// resetOf finds the system's reset action, if it has one, and what it takes,
+// listed with the action or in the ActionInfo it refers to (Gigabyte, vendors.md
+// 2.7).
 func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction, error) {
 	const op = "find the reset action"
 	a, posted := standardAction(sys.doc.Actions, sys.uri, "#ComputerSystem.Reset")
@@ -43,7 +45,7 @@ func (c *Client) resetOf(ctx context.Context, sys found[systemDoc]) (resetAction
 		return resetAction{}, wrongType(op, sys.uri, "Actions.#ComputerSystem.Reset.target")
 	}
 	if posted == "" {
-		return resetAction{}, unsupported(op, short(sys.uri)+" cannot be reset", "check that bmc.system names a node")
+		return resetAction{}, nil
 	}
 	target, err := c.endpoint.local(posted)
 	if err != nil {
@@ -119,7 +121,7 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 	}
 	t := resetType(kind, c.tree.Reset.Types)
 	if t == "" {
-		return unsupported(op, "the BMC offers none of that; it takes "+c.clean(strings.Join(c.tree.Reset.Types, ", ")),
+		return unsupported(op, "the BMC offers none of that; it takes "+c.clean(cmp.Or(strings.Join(c.tree.Reset.Types, ", "), "no reset")),
 			"change the node's power by hand")
 	}
 	if t == schemas.PushPowerButtonResetType {
