@@ -260,6 +260,13 @@ func (d *draft) noImage() {
 			"shut it down by hand and apply again, or write reset: needed")
 		return
 	}
+	if !d.offAndOn() {
+		d.fail(&bmc.Error{
+			Kind: bmc.KindUnsupported, Err: fmt.Errorf("it may be running from %s, and its BMC offers no way to power it off and on", orWhatever(d.facts.BMC.Media.Image)),
+			Hint: "shut it down by hand and apply again",
+		})
+		return
+	}
 	if !d.saveFirst("its live medium is to be ejected") {
 		return
 	}
@@ -279,8 +286,7 @@ func (d *draft) cycle(because string) {
 	if on && !d.saveFirst(because) {
 		return
 	}
-	canOff := d.facts.BMC.Can(bmc.ForceOff) || d.facts.BMC.Can(bmc.GracefulShutdown)
-	inPlace := on && !(canOff && d.facts.BMC.Can(bmc.PowerUp))
+	inPlace := on && !d.offAndOn()
 	if on && !inPlace {
 		d.powerOff(because)
 	}

@@ -42,6 +42,8 @@ func TestPlanCases(t *testing.T) {
 	}
 	lost := liveOther
 	lost.host, lost.store = "silent", "kept"
+	nothing := liveOther
+	nothing.wants = "none"
 	never := liveOther
 	never.store = "-"
 	damaged := switchOff
@@ -67,6 +69,9 @@ func TestPlanCases(t *testing.T) {
 			"backup-overlay eject-media insert-media set-boot-once reset await-boot restore-overlay",
 		},
 		{"no way to start", switchOff, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.ForceOff} }), "failed unsupported"},
+		{"on, and a power on only", liveOther, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.PowerUp} }), "failed unsupported"},
+		{"on, and no reset at all", liveOther, false, facts(func(f *Facts) { f.BMC.Resets = nil }), "failed unsupported"},
+		{"nothing to be mounted, and no way back on", nothing, false, facts(func(f *Facts) { f.BMC.Resets = []bmc.ResetKind{bmc.ForceOff} }), "failed unsupported"},
 		{"a family that cannot", switchOff, false, facts(func(f *Facts) {
 			f.BMC.Media.Access, f.BMC.CannotMount = bmc.AccessNone, bmc.Refusal{Kind: bmc.KindUnsupported, Why: "it has no virtual media", Hint: "boot it another way"}
 		}), "failed unsupported"},

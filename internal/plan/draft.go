@@ -233,14 +233,25 @@ func (d *draft) mayBeLive() bool {
 
 // startable checks that the BMC offers a way to start the machine.
 func (d *draft) startable() bool {
-	if d.facts.BMC.Can(bmc.PowerUp) || d.facts.BMC.Power != bmc.PowerOff && d.facts.BMC.Can(bmc.Restart) {
+	m := d.facts.BMC
+	why := "offers no way to power the machine on"
+	switch {
+	case m.Power == bmc.PowerOff && m.Can(bmc.PowerUp), m.Power != bmc.PowerOff && (m.Can(bmc.Restart) || d.offAndOn()):
 		return true
+	case m.Power != bmc.PowerOff:
+		why = "offers no way to restart the machine, nor to power it off and on"
 	}
 	d.fail(&bmc.Error{
-		Kind: bmc.KindUnsupported, Err: fmt.Errorf("its BMC offers no way to power the machine on"),
+		Kind: bmc.KindUnsupported, Err: fmt.Errorf("its BMC %s", why),
 		Hint: "write reset: never for it, and reset it by hand",
 	})
 	return false
+}
+
+// offAndOn reports whether the machine can be switched off, and on again.
+func (d *draft) offAndOn() bool {
+	m := d.facts.BMC
+	return m.Can(bmc.PowerUp) && (m.Can(bmc.ForceOff) || m.Can(bmc.GracefulShutdown))
 }
 
 // saveFirst appends the backup without which nothing may be ended, and reports
