@@ -76,6 +76,7 @@ var keepers = []keeper{
 	{"golang.org/x/crypto/ssh", []string{"internal/overlay/sshremote", "internal/sim", "internal/console/consoletest"}},
 	{"filippo.io/age", []string{"internal/overlay/store"}},
 	{"github.com/minio/minio-go", []string{"internal/overlay/store"}},
+	{"github.com/coreos/go-systemd", []string{"internal/media/imageserver"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"mvdan.cc/sh/v3", []string{"internal/sim"}},
