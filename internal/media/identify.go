@@ -28,6 +28,9 @@ type Identity struct {
 	// RangeRequests is false for a server that answers a range request with the
 	// whole image. BMCs read by ranges (vendors.md 3.2), so they cannot use it.
 	RangeRequests bool
+	// ETag and Modified are what the server says the image's state is, in its own
+	// words; "" where it says nothing, and for files.
+	ETag, Modified string
 }
 
 // NewClient returns a client for Identify. It uses no proxy, because a BMC would
@@ -44,7 +47,8 @@ func NewClient() *http.Client {
 }
 
 // Identify reads the identity of an image from its URL or its file: a few
-// sectors, never the whole. client's redirect policy is not used, redirects are
+// sectors, never the whole. That of a release is known once its ISO was taken
+// out, to package library. client's redirect policy is not used, redirects are
 // refused; a nil client stands for one of NewClient's. Over HTTP it takes 15
 // seconds at most.
 //
@@ -60,8 +64,8 @@ func Identify(ctx context.Context, client *http.Client, img site.Image) (Identit
 	}
 	return Identity{}, &bmc.Error{
 		Op: "read image " + img.Name, Kind: bmc.KindMedia,
-		Err:  errors.New("the image inside a release cannot be read yet"),
-		Hint: "take the ISO out of the release tar file and name it with file: or url: instead",
+		Err:  errors.New("its ISO was not taken out of " + img.Release + " yet"),
+		Hint: "apply does that first",
 	}
 }
 
@@ -82,43 +86,74 @@ func identifyURL(ctx context.Context, client *http.Client, url string) (Identity
 		return Identity{}, r.fail(err, "check that the URL is that of an ISO and not of a web page")
 	}
 	if h.size < 0 && h.ranges {
-		return r.probeEnd(ctx, d)
+		return r.probeEnd(ctx, d, h)
 	}
 	if h.size >= 0 && h.size < d.bytes {
 		return Identity{}, truncated(r.op(), h.size, d.bytes)
 	}
-	return Identity{Volume: d.volume, Size: h.size, RangeRequests: h.ranges}, nil
+	return Identity{Volume: d.volume, Size: h.size, RangeRequests: h.ranges, ETag: h.etag, Modified: h.modified}, nil
 }
 
 func identifyFile(name string) (Identity, error) {
-	op := "read image " + name
-	f, err := os.Open(name)
+	f, st, err := Open(name)
 	if err != nil {
-		hint := "check the path; it is relative to the site file"
-		if errors.Is(err, fs.ErrPermission) {
-			hint = "make the file readable for the user that runs livecd-sync"
-		}
-		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: pathless(err), Hint: hint}
+		return Identity{}, err
 	}
 	defer func() { _ = f.Close() }() // only read
+	return IdentifyAt("read image "+name, f, st.Size())
+}
+
+// Open opens an image, or a release, that is a file of this machine, to be read.
+// What is no regular file is refused before it is opened: a pipe would be waited
+// for. The error is a *bmc.Error of KindMedia.
+func Open(name string) (*os.File, fs.FileInfo, error) {
+	fail := func(err error, hint string) (*os.File, fs.FileInfo, error) {
+		return nil, nil, &bmc.Error{Op: "read image " + name, Kind: bmc.KindMedia, Err: err, Hint: hint}
+	}
+	st, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fail(pathless(err), "make the file readable for the user that runs livecd-sync")
+	case err != nil:
+		return fail(pathless(err), "check the path; it is relative to the site file")
+	case st.IsDir():
+		return fail(errors.New("it is a directory"), "name the file in it")
+	case !st.Mode().IsRegular():
+		return fail(errors.New("it is no regular file"), "name a file")
+	case st.Size() == 0:
+		return fail(errors.New("it is empty"), "copy it again")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fail(pathless(err), "make the file readable for the user that runs livecd-sync")
+	}
+	if st, err = f.Stat(); err != nil {
+		_ = f.Close()
+		return fail(pathless(err), "look at the file system that it is on")
+	}
+	return f, st, nil
+}
+
+// IdentifyAt reads the identity of an image of size bytes that can be read
+// anywhere. op is what errors, which are as those of Identify, say was done.
+func IdentifyAt(op string, r io.ReaderAt, size int64) (Identity, error) {
+	fail := func(err error) (Identity, error) {
+		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: err, Hint: "check that it is an ISO, and the whole of it"}
+	}
 	sector := make([]byte, SectorSize)
-	n, err := f.ReadAt(sector, DescriptorOffset)
+	n, err := r.ReadAt(sector, DescriptorOffset)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: pathless(err), Hint: "check that the path is that of an ISO file"}
+		return fail(pathless(err))
 	}
 	d, err := parseDescriptor(sector[:n])
 	if err != nil {
-		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: err, Hint: "check that the path is that of an ISO file"}
+		return fail(err)
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return Identity{}, &bmc.Error{Op: op, Kind: bmc.KindMedia, Err: pathless(err), Hint: "check that the path is that of an ISO file"}
+	if size < d.bytes {
+		return Identity{}, truncated(op, size, d.bytes)
 	}
-	if st.Size() < d.bytes {
-		return Identity{}, truncated(op, st.Size(), d.bytes)
-	}
-	// A file is served by livecd-sync itself, which answers range requests.
-	return Identity{Volume: d.volume, Size: st.Size(), RangeRequests: true}, nil
+	// What lies here is served by livecd-sync itself, which answers range requests.
+	return Identity{Volume: d.volume, Size: size, RangeRequests: true}, nil
 }
 
 // pathless takes the path out of a file error: the operation names it already.

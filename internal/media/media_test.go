@@ -132,7 +132,7 @@ func TestIdentifyFileFailures(t *testing.T) {
 
 func TestIdentifyRelease(t *testing.T) {
 	_, err := media.Identify(t.Context(), nil, site.Image{Name: "pit", Release: "/csm.tar.gz"})
-	wantError(t, err, bmc.KindMedia, "cannot be read yet")
+	wantError(t, err, bmc.KindMedia, "not taken out of /csm.tar.gz yet")
 }
 
 func wantError(t *testing.T, err error, kind bmc.Kind, text string) {

@@ -27,6 +27,8 @@ type head struct {
 	sector []byte
 	size   int64 // of the whole image, -1 if not told
 	ranges bool
+
+	etag, modified string
 }
 
 func noRedirects(c *http.Client) *http.Client {
@@ -42,11 +44,12 @@ func (r remote) head(ctx context.Context) (head, error) {
 		return head{}, err
 	}
 	defer resp.Body.Close()
+	h := head{etag: resp.Header.Get("ETag"), modified: resp.Header.Get("Last-Modified")}
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
-		return r.part(resp)
+		return r.part(resp, h)
 	case http.StatusOK:
-		return r.whole(resp)
+		return r.whole(resp, h)
 	case http.StatusRequestedRangeNotSatisfiable:
 		return head{}, r.fail(fmt.Errorf("%w, it ends before", ErrNotISO),
 			"copy the image again and compare its checksum")
@@ -54,7 +57,7 @@ func (r remote) head(ctx context.Context) (head, error) {
 	return head{}, r.status(resp)
 }
 
-func (r remote) part(resp *http.Response) (head, error) {
+func (r remote) part(resp *http.Response, h head) (head, error) {
 	first, size, err := contentRange(resp.Header.Get("Content-Range"))
 	if err == nil && first != DescriptorOffset {
 		err = fmt.Errorf("bytes from %d on were asked for, the server sends those from %d on", DescriptorOffset, first)
@@ -62,18 +65,20 @@ func (r remote) part(resp *http.Response) (head, error) {
 	if err != nil {
 		return head{}, r.fail(err, "serve the image by a web server that answers range requests")
 	}
-	sector, err := r.read(resp, SectorSize)
-	return head{sector: sector, size: size, ranges: true}, err
+	h.size, h.ranges = size, true
+	h.sector, err = r.read(resp, SectorSize)
+	return h, err
 }
 
 // whole takes the descriptor from an answer that ignored the range. Closing the
 // body after 34 KiB drops the connection: the rest is not sent for nothing.
-func (r remote) whole(resp *http.Response) (head, error) {
+func (r remote) whole(resp *http.Response, h head) (head, error) {
 	b, err := r.read(resp, headSize)
 	if err != nil {
 		return head{}, err
 	}
-	return head{sector: b[min(DescriptorOffset, len(b)):], size: resp.ContentLength}, nil
+	h.sector, h.size = b[min(DescriptorOffset, len(b)):], resp.ContentLength
+	return h, nil
 }
 
 // read returns up to n bytes of the body; fewer when it ends before.
@@ -87,7 +92,7 @@ func (r remote) read(resp *http.Response, n int64) ([]byte, error) {
 
 // probeEnd asks for the last sector of an image whose size is not told: a server
 // that has it has the whole.
-func (r remote) probeEnd(ctx context.Context, d descriptor) (Identity, error) {
+func (r remote) probeEnd(ctx context.Context, d descriptor, h head) (Identity, error) {
 	resp, err := r.get(ctx, max(0, d.bytes-SectorSize), SectorSize)
 	if err != nil {
 		return Identity{}, err
@@ -95,7 +100,7 @@ func (r remote) probeEnd(ctx context.Context, d descriptor) (Identity, error) {
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
-		return Identity{Volume: d.volume, Size: -1, RangeRequests: true}, nil
+		return Identity{Volume: d.volume, Size: -1, RangeRequests: true, ETag: h.etag, Modified: h.modified}, nil
 	case http.StatusRequestedRangeNotSatisfiable:
 		return Identity{}, r.fail(fmt.Errorf("the image is truncated: its file system has %d bytes and the last are missing", d.bytes),
 			"copy the image again and compare its checksum")
