@@ -46,6 +46,7 @@ second one ends at once.
 	c.Flags().BoolVarP(&fl.yes, "yes", "y", false, "do not ask")
 	c.Flags().Var(&rangeList{&fl.accept}, "accept-data-loss", acceptUsage)
 	a.recordFlags(c)
+	a.lockFlags(c)
 	c.Flags().StringVar(&fl.batch, "batch", "", "how many nodes may be down at once: N or N%")
 	c.Flags().IntVar(&fl.maxFail, "max-fail", 0, "start no further node once so many have failed (0: never)")
 	return c
@@ -103,6 +104,9 @@ func (a *app) plannedApply(ctx context.Context, args []string, fl applyFlags) (*
 	}
 	t, err := a.open(ctx, fl.accept)
 	if err != nil {
+		return nil, plan.Plan{}, err
+	}
+	if err := t.alone("apply"); err != nil {
 		return nil, plan.Plan{}, err
 	}
 	reading, done := a.untilStop(ctx)

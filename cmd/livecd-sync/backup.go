@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) backupCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "backup [NODES]",
 		Short: "Back overlays up now",
 		Long: `backup streams the overlay of each running node into its store. Nothing is
@@ -30,6 +30,8 @@ skips those that have no overlay now, since they are off or run from their disks
 ` + exitHelp,
 		RunE: func(c *cobra.Command, args []string) error { return a.backup(c.Context(), args) },
 	}
+	a.lockFlags(c)
+	return c
 }
 
 // A nodeOutcome is what a command did to one node, for its JSON.
@@ -58,13 +60,12 @@ func (a *app) backup(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := t.alone("backup"); err != nil {
+		return err
+	}
 	named := len(a.nodes) > 0
-	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+	backUp := t.locked(func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		out := nodeOutcome{Name: n.Name}
-		if !n.OverlayManaged() {
-			out.Error = unmanaged()
-			return out, named
-		}
 		tell := a.tell(n)
 		tell("reading the overlay")
 		m, err := t.nodes.backup(ctx, n, plan.Manual, tell)
@@ -78,6 +79,12 @@ func (a *app) backup(ctx context.Context, args []string) error {
 			out.Detail, out.Warnings = describeBackup(m), m.Warnings
 		}
 		return out, true
+	})
+	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+		if !n.OverlayManaged() {
+			return nodeOutcome{Name: n.Name, Error: unmanaged()}, named
+		}
+		return backUp(ctx, n)
 	})
 }
 
@@ -156,7 +163,7 @@ func errorOf(err error) *report.Error {
 // each runs f for every selected node, -j at a time, and shows what came of it, as
 // it comes or in the order of the nodes. A node for which f returns false is left
 // out.
-func (a *app) each(ctx context.Context, t *target, inOrder bool, f func(context.Context, site.Node) (nodeOutcome, bool)) error {
+func (a *app) each(ctx context.Context, t *target, inOrder bool, f eachFunc) error {
 	var g errgroup.Group
 	g.SetLimit(a.jobs)
 	var mu sync.Mutex

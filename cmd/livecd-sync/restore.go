@@ -69,6 +69,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	c.Flags().BoolVar(&req.Verify, "verify", false,
 		"compare the contents of all files with the backup, too: reads them all, on the node and in the store")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	a.lockFlags(c)
 	return c
 }
 
@@ -89,6 +90,9 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	if err != nil {
 		return err
 	}
+	if err := t.alone("restore"); err != nil {
+		return err
+	}
 	if n := len(t.site.Nodes); req.Archive != "" && n > 1 {
 		return fmt.Errorf("%s is the archive of one node, and %d are named; name the one that it is to go onto", req.Archive, n)
 	}
@@ -104,11 +108,11 @@ func (a *app) restore(ctx context.Context, args []string, method string, req ove
 	req.Stop = a.stop
 	over := a.sayWhenStopped()
 	defer over()
-	return a.each(ctx, t, false, func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
+	return a.each(ctx, t, false, t.locked(func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		req := req
 		req.ID = cmp.Or(shown[n.Name], req.ID)
 		return t.nodes.restoreOne(ctx, n, req, a.tell(n)), true
-	})
+	}))
 }
 
 // archiveOrBackup tells a backup's ID from the name of a file.

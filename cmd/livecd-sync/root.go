@@ -64,7 +64,8 @@ type app struct {
 	quiet     bool
 	timeout   time.Duration
 	logFormat string
-	record    string // the directory to record into, or ""
+	lockWait  time.Duration // of commands that change nodes
+	record    string        // the directory to record into, or ""
 	redact    bool
 
 	atEnd []func() // called when the command has returned
@@ -240,6 +241,8 @@ func (a *app) checkFlags() error {
 		return fmt.Errorf("--log-format %s is not known; write console or json", a.logFormat)
 	case a.jobs < 1:
 		return fmt.Errorf("-j %d is too few; write 1 or more", a.jobs)
+	case a.lockWait < 0:
+		return fmt.Errorf("--lock-wait %s is less than nothing; write for example 30m", a.lockWait)
 	case a.timeout <= 0:
 		return fmt.Errorf("--timeout %s is too short; write for example 2m", a.timeout)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/site/noderange"
 	"github.com/livecd-sync/livecd-sync/internal/site/siteload"
+	"github.com/livecd-sync/livecd-sync/internal/writers"
 )
 
 // A target is a valid site file, reduced to the selected nodes, and everything
@@ -39,6 +40,9 @@ type target struct {
 
 	certificates certificates
 	recorder     *recording.Recorder // nil: nothing is recorded
+
+	locks writers.Locks           // nil: the command changes no node
+	seen  map[string]writers.Seen // of the locks, before the nodes were last observed
 }
 
 // open loads the site file, selects the nodes and fetches their secrets, so that
@@ -235,9 +239,12 @@ type plainError struct{ error }
 
 // plan observes the selected nodes and computes what they need.
 func (t *target) plan(ctx context.Context) plan.Plan {
+	t.seen = t.look(ctx) // before they are observed: what changes after is seen by it
 	o := t.observer().Run(ctx, t.site)
 	t.images = o.Images
-	return plan.Compute(t.site, o, t.accept)
+	p := plan.Compute(t.site, o, t.accept)
+	noteHolders(&p, t.seen)
+	return p
 }
 
 func (t *target) observer() *observe.Observer {
@@ -319,7 +326,7 @@ func (t *target) logExchange(x redfish.Exchange) {
 func (t *target) runner(p plan.Plan) *apply.Runner {
 	r := &apply.Runner{
 		Dial: t.dial, Host: t.nodes.Host, Login: t.login, Beside: t.observer().Beside, Overlays: t.nodes, Images: t.images,
-		Accept: t.accept, Clock: t.app.clock, Jobs: t.app.jobs,
+		Accept: t.accept, Clock: t.app.clock, Jobs: t.app.jobs, Claim: t.claim,
 	}
 	if t.app.quiet {
 		return r

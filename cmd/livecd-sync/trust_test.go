@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,10 +33,17 @@ func simulated(t *testing.T, count int) (s *sim.Site, network string) {
 	return s, strings.TrimSuffix(s.Nodes()[0].BMCAddress(), "1:8443")
 }
 
-// livecdSync runs the program with something on its stdin that answers.
+// livecdSync runs the program with something on its stdin that answers. It keeps
+// its state beside the site file.
 func livecdSync(stdin string, args ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	std := stdio{in: io.MultiReader(strings.NewReader(stdin)), out: &out, err: &err, getenv: func(string) string { return "" }}
+	getenv := func(name string) string {
+		if i := slices.Index(args, "-f"); name == "XDG_STATE_HOME" && i >= 0 {
+			return filepath.Dir(args[i+1])
+		}
+		return ""
+	}
+	std := stdio{in: io.MultiReader(strings.NewReader(stdin)), out: &out, err: &err, getenv: getenv}
 	status = run(context.Background(), args, std)
 	return status, out.String(), err.String()
 }

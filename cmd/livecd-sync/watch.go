@@ -84,11 +84,14 @@ func (w *watcher) once(ctx, applying context.Context, why watch.Reason) {
 	}
 	w.last = s
 	t, err := w.app.openSite(ctx, s, nil)
+	if err == nil {
+		defer t.nodes.close()
+		err = t.alone("watch")
+	}
 	if err != nil {
 		w.app.complain(err)
 		return
 	}
-	defer t.nodes.close()
 	p := t.plan(ctx)
 	if ctx.Err() != nil {
 		return

@@ -3,6 +3,8 @@
 //
 // For each node, on one connection to its BMC:
 //
+//  0. The run claims the node, so that it is its only writer. If another may have
+//     changed the node since it was planned, it is looked at again.
 //  1. Steps that harm nothing are run as they come.
 //  2. Just before the first one that does, the node is observed again. If the
 //     plan made from that is not the rest of this one, the node is left alone.
@@ -14,5 +16,6 @@
 //  6. Observed again, the node counts as converged when a plan of it is empty.
 //
 // A run has two ways to end early: stop, after which no step is started and a
-// running one comes to a safe point, and the context, which ends everything.
+// running one comes to a safe point, and the context, which ends everything. A
+// node whose claim is lost ends as with stop.
 package apply

@@ -43,7 +43,11 @@ type Runner struct {
 	// Beside completes what a BMC said with what the node and its store say.
 	Beside   func(ctx context.Context, s *site.Site, n site.Node, state bmc.State) plan.Facts
 	Overlays Overlays
-	Images   map[string]plan.ImageFacts
+	// Claim makes the run the only one who changes the node. It is called before
+	// the node's first step; its error, a *bmc.Error, makes the node blocked. nil:
+	// nobody else is there.
+	Claim  func(ctx context.Context, n site.Node) (Claim, error)
+	Images map[string]plan.ImageFacts
 	// Accept names the nodes whose overlay may be lost.
 	Accept map[string]bool
 	Clock  bmc.Clock
@@ -140,15 +144,17 @@ func (r *run) tooManyFailed() bool {
 	return r.MaxFail > 0 && r.failed.Load() >= int64(r.MaxFail)
 }
 
-// interruptible returns a context that ends at stop too, for steps that may be
-// left at any moment.
-func (r *run) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+// interruptible returns a context that ends at stop too, and when the claim is
+// lost, for steps that may be left at any moment.
+func (w *work) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
+	done, lost := make(chan struct{}), w.lost()
 	go func() {
 		select {
-		case <-r.stop:
+		case <-w.stop:
 			cancel(errStopped)
+		case <-lost:
+			cancel(errLost)
 		case <-done:
 		}
 	}()
@@ -177,7 +183,7 @@ func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResul
 		return res
 	case len(np.Steps) == 0:
 		res.Converged = true
-		if err := r.tidy(ctx, n, np.Facts); err != nil {
+		if err := r.tidyAlone(ctx, n, np.Facts); err != nil {
 			res.Err, res.Converged = err, false
 			r.tell(Event{Node: np.Node, Phase: Failed, Err: err})
 		}
@@ -193,7 +199,17 @@ func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResul
 	}
 	w := &work{run: r, node: n, plan: np, host: np.Facts.Host}
 	defer w.close(ctx)
-	res.Err = w.steps(ctx, res.Steps)
+	if err := w.takeClaim(ctx); err != nil {
+		res.refuse(err)
+		r.tell(Event{Node: np.Node, Phase: Skipped, Err: err})
+		return res
+	}
+	if res.Err = w.stillFits(ctx, &res); res.Converged {
+		return res
+	}
+	if res.Err == nil {
+		res.Err = w.steps(ctx, res.Steps)
+	}
 	w.conclude(ctx, &res)
 	return res
 }

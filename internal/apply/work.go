@@ -16,6 +16,7 @@ type work struct {
 	*run
 	node   site.Node
 	plan   plan.NodePlan
+	claim  Claim      // nil: nobody else is there
 	client bmc.Client // nil until the first use
 	host   plan.Host  // before anything was ended
 	backup string     // the backup this run made, or ""
@@ -57,6 +58,9 @@ func (w *work) close(ctx context.Context) {
 		w.stayedDown() // it may be off: its place is not free
 	case w.holds:
 		w.down.Release(1)
+	}
+	if w.claim != nil {
+		defer w.claim.Release()
 	}
 	if w.client != nil {
 		// A session that could not be ended times out on the BMC; nothing that was
@@ -117,14 +121,20 @@ func (w *work) steps(ctx context.Context, results []StepResult) error {
 		if err := w.takePlace(ctx); err != nil {
 			return err
 		}
+		if err := w.mayStart(ctx); err != nil {
+			return err
+		}
 	}
 	for i, s := range w.plan.Steps {
 		w.step = i
 		if w.stopped(ctx) {
-			return cancelled(errStopped)
+			return w.stoppedBefore()
 		}
 		if err := w.beforeHarm(ctx, s.Action); err != nil {
 			results[i] = StepResult{Outcome: OutcomeFailed, Err: err}
+			return err
+		}
+		if err := w.harm(ctx, s.Action); err != nil {
 			return err
 		}
 		begun := w.Clock.Now()
@@ -166,7 +176,7 @@ func (w *work) beforeHarm(ctx context.Context, a plan.Action) error {
 	case savesFirst(fresh) && !w.saved(facts):
 		return noLonger("it runs a boot that this run has not backed up")
 	}
-	w.host, w.seen = facts.Host, &facts.BMC
+	w.host, w.seen, w.plan.Facts = facts.Host, &facts.BMC, facts
 	w.atRisk = true
 	return w.leaveNote(ctx, facts)
 }

@@ -78,6 +78,7 @@ var keepers = []keeper{
 	{"github.com/minio/minio-go", []string{"internal/overlay/store"}},
 	{"github.com/coreos/go-systemd", []string{"internal/media/imageserver"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
+	{"github.com/gofrs/flock", []string{"internal/writers"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"mvdan.cc/sh/v3", []string{"internal/sim"}},
 }
