@@ -151,6 +151,28 @@ func TestFirstLoginShowsWrongBoot(t *testing.T) {
 	}
 }
 
+// A disk that was booted instead, and lets nobody in by any password that is known, is
+// left as it is, for it may be a live image. Once somebody has switched it off, apply
+// goes on, and brings back what it had saved.
+func TestFirstLoginKeptOutByTheDisk(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.OldImage)})
+	w.LocksDisk = true
+	w.Write("etc/motd", "work")
+	w.FailLogin = &bmc.Error{Kind: bmc.KindAuth, Err: errors.New("root is not let in"), Hint: "switch the node off"}
+	w.Machine.SetBehaviour(bmcsim.Behaviour{IgnoreCd: true})
+	for range 2 {
+		if r := w.apply(); bmc.KindOf(r.Err) != bmc.KindAuth || w.Machine.Stats().Boots != 1 {
+			t.Fatalf("%v, %+v", r.Err, w.Machine.Stats())
+		}
+	}
+	w.Machine.SetBehaviour(bmcsim.Behaviour{})
+	w.Machine.SetPower(bmc.PowerOff)
+	w.FailLogin = nil
+	if w.mustConverge(); w.Read("etc/motd") != "work" || w.Machine.Stats().Boots != 2 {
+		t.Errorf("%q, %+v", w.Read("etc/motd"), w.Machine.Stats())
+	}
+}
+
 func TestNoWayToLogIn(t *testing.T) {
 	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.NewImage)})
 	w.SetLocked(true)

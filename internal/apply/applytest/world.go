@@ -48,7 +48,8 @@ type World struct {
 	// Locks says that what boots lets nobody in over ssh before its first login;
 	// where Deaf, it has no address before.
 	Locks, Deaf bool
-	Logins      int // how many first logins were done
+	LocksDisk   bool // the same of what boots from the disk
+	Logins      int  // how many first logins were done
 	FailLogin   error
 
 	t       testing.TB
@@ -106,7 +107,9 @@ func (w *World) Start(b bmcsim.Boot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.booted, w.overlay, w.held = &b, map[string]string{}, ""
-	w.locked = w.Locks && b.Image != ""
+	if w.locked = w.Locks; b.Image == "" {
+		w.locked = w.LocksDisk
+	}
 	w.boots++
 }
 

@@ -133,7 +133,7 @@ func TestErrors(t *testing.T) {
 		}, kind: bmc.KindAuth, message: "(secret) is a palindrome", hint: "login.password"},
 		"used before":         {set: func(m *machine) { m.wordings.again = "Password has been already used. Choose another.\nNew password: " }, kind: bmc.KindAuth, message: "already used", hint: "login.password"},
 		"never arrives alike": {set: func(m *machine) { m.garble = 9 }, kind: bmc.KindAuth, message: "twice alike", hint: "login.password"},
-		"another password":    {set: func(m *machine) { m.password = "other" }, kind: bmc.KindAuth, message: "root is not let in", hint: "login.initial"},
+		"another password":    {set: func(m *machine) { m.password = "other" }, kind: bmc.KindAuth, message: "root is not let in", hint: "If it is the disk that asks there, switch the node off and run apply again"},
 		"silent":              {set: func(m *machine) { m.mute = true }, kind: bmc.KindTimeout, message: "no login prompt came in time (nothing was on the screen)", hint: "login.within"},
 		"never comes":         {set: func(m *machine) { m.greeting = "dracut-initqueue: still waiting\n"; m.asleep = 1e6 }, kind: bmc.KindTimeout, message: "on the screen was:\n    dracut-initqueue: still waiting", hint: "livecd-sync console n1"},
 		"emergency": {set: func(m *machine) {

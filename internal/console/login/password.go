@@ -161,7 +161,7 @@ func (d *dialog) answerName(ctx context.Context) error {
 // keptOut is the error of a root that no password lets in.
 func (d *dialog) keptOut(text string) error {
 	return d.fail(bmc.KindAuth, "root is not let in, neither with the initial password nor with the new one: %s",
-		"write login.initial as the image has it; root may also be kept from logging in on this terminal (/etc/securetty, pam_faillock)",
+		"write login.initial as the image has it; root may also be kept from logging in on this terminal (/etc/securetty, pam_faillock). If it is the disk that asks there, switch the node off and run apply again",
 		strings.TrimSpace(incorrect.FindString(text)))
 }
 
