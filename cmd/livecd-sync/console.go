@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -33,10 +34,12 @@ func (a *app) consoleCommand() *cobra.Command {
 typed here, Ctrl-C included. It needs no plan and changes nothing.
 
 At the beginning of a line, as with ssh:
-  ~.  ends it; the machine and its console go on
-  ~B  sends a break
-  ~?  shows this
-  ~~  types one ~
+  ~.   ends it; the machine and its console go on
+  ~^Z  suspends it, until the shell's fg; what the machine says meanwhile comes then,
+       as far as whoever gives the console keeps it
+  ~B   sends a break
+  ~?   shows this
+  ~~   types one ~
 
 The BMC's family decides how it is reached, with bmc.username and bmc.password:
 HPE's iLO by ssh and VSP there, OpenBMC by ssh to port 2200, Supermicro by ssh and
@@ -181,7 +184,10 @@ func (t *target) attach(ctx context.Context, n site.Node, o consoleOptions, keyb
 		err = session.Run(ctx)
 	} else {
 		session.In = keyboard
-		err = inRawMode(ctx, keyboard, session.Run)
+		err = inRawMode(ctx, keyboard, func(ctx context.Context, raw rawTerminal) error {
+			session.Suspend = raw.suspend
+			return session.Run(ctx)
+		})
 	}
 	if !t.app.quiet {
 		fmt.Fprintf(t.app.err, "\nconsole of %s closed\n", n.Name)
@@ -243,9 +249,15 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// inRawMode runs f while the terminal passes everything on as it is typed. The
-// terminal is as it was before when it returns, whatever happens.
-func inRawMode(ctx context.Context, tty *os.File, f func(context.Context) error) error {
+// A rawTerminal passes everything on as it is typed.
+type rawTerminal struct {
+	tty    *os.File
+	before *term.State
+}
+
+// inRawMode runs f while the terminal is in raw mode. The terminal is as it was
+// before when it returns, whatever happens.
+func inRawMode(ctx context.Context, tty *os.File, f func(context.Context, rawTerminal) error) error {
 	// What would end the process at once ends f, so that the terminal is put in order.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -263,8 +275,44 @@ func inRawMode(ctx context.Context, tty *os.File, f func(context.Context) error)
 	if err != nil {
 		return fmt.Errorf("the terminal cannot be put into raw mode: %w", err)
 	}
-	defer func() { _ = term.Restore(int(tty.Fd()), before) }() // it worked a moment ago
-	return f(ctx)
+	r := rawTerminal{tty, before}
+	defer func() { _ = r.restore() }() // it worked a moment ago
+	return f(ctx, r)
+}
+
+func (r rawTerminal) restore() error { return term.Restore(int(r.tty.Fd()), r.before) }
+
+// stopsWithin is how long the kernel may take to stop a process.
+const stopsWithin = time.Second / 2
+
+// suspend stops the programs of this job, with the terminal as it was before, and
+// returns once they go on. Where there is no shell that could have them go on the
+// kernel stops nothing (orphaned process groups, setpgid(2)).
+func (r rawTerminal) suspend() error {
+	goesOn := make(chan os.Signal, 1)
+	signal.Notify(goesOn, syscall.SIGCONT)
+	defer signal.Stop(goesOn)
+	if err := r.restore(); err != nil {
+		return fmt.Errorf("the terminal cannot be put in order: %w", err)
+	}
+	stopped := syscall.Kill(0, syscall.SIGTSTP)
+	// The first wait may be over, too, when a process goes on that was stopped.
+	if stopped == nil && !came(goesOn, stopsWithin) && !came(goesOn, stopsWithin) {
+		stopped = errors.New("no shell is there that could have this go on, so it is not suspended")
+	}
+	if _, err := term.MakeRaw(int(r.tty.Fd())); err != nil {
+		return fmt.Errorf("the terminal cannot be put into raw mode again: %w", err)
+	}
+	return stopped
+}
+
+func came(c <-chan os.Signal, within time.Duration) bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(within):
+		return false
+	}
 }
 
 // consoleOf says how to open a node's console. The BMC is asked only where neither

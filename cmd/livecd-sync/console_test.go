@@ -63,8 +63,9 @@ func cmdBMCSSH(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("BMC_SSH_KEY", s.Fingerprint())
 }
 
-// interact FILE ARGS... runs livecd-sync ARGS in a terminal, as the lines of the
-// file say:
+// interact [-job] FILE ARGS... runs livecd-sync ARGS in a terminal, as the lines of
+// the file say; with -job in a shell that says when its job has stopped, and has it
+// go on once Enter is typed:
 //
 //	see TEXT      waits until the terminal has shown the text
 //	unseen TEXT   the text was not shown so far
@@ -75,7 +76,16 @@ func cmdBMCSSH(ts *testscript.TestScript, _ bool, args []string) {
 //
 // However it ended, the terminal is as it was at first.
 func cmdInteract(ts *testscript.TestScript, _ bool, args []string) {
-	s := newSitting(ts, program(ts, args[1:]))
+	asJob := args[0] == "-job"
+	if asJob {
+		args = args[1:]
+	}
+	cmd := program(ts, args[1:])
+	if asJob {
+		cmd.Args = append([]string{"sh", "-mc", jobScript, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+	}
+	s := newSitting(ts, cmd)
 	defer s.end()
 	for line := range strings.Lines(ts.ReadFile(args[0])) {
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -83,6 +93,11 @@ func cmdInteract(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	s.do("cooked", "")
 }
+
+// jobScript is a shell's that somebody types at.
+const jobScript = `"$0" "$@"; status=$?
+while [ $status = 148 ]; do echo "the job has stopped"; read -r enter; fg; status=$?; done
+exit $status`
 
 // A sitting is a program in a terminal, and who sits there.
 type sitting struct {
@@ -236,7 +251,7 @@ func TestRawModeIsUndone(t *testing.T) {
 					t.Errorf("the terminal is %+v, was %+v, %v", now, before, err)
 				}
 			}()
-			err := inRawMode(t.Context(), its, func(ctx context.Context) error {
+			err := inRawMode(t.Context(), its, func(ctx context.Context, _ rawTerminal) error {
 				if now, err := term.GetState(int(its.Fd())); err != nil || reflect.DeepEqual(now, before) {
 					t.Errorf("the terminal is not in raw mode: %v", err)
 				}

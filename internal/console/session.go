@@ -22,6 +22,9 @@ type Session struct {
 	Log io.Writer
 	// Watch sends nothing of what is typed; Ctrl-C then ends the session too.
 	Watch bool
+	// Suspend stops this program, as Ctrl-Z does where it is not passed on, and returns
+	// when it goes on; nil where it cannot be done.
+	Suspend func() error
 	// Tell says something to the person, a line at a time. It is called by several
 	// goroutines.
 	Tell func(string)
@@ -233,10 +236,11 @@ func (s *Session) put(queue chan<- piece, p piece) {
 
 // help lists the escapes, which are ssh's.
 const help = `at the beginning of a line:
-  ~.  ends this; the console and the machine go on
-  ~B  sends a break
-  ~?  shows this
-  ~~  types one ~`
+  ~.   ends this; the console and the machine go on
+  ~^Z  suspends this, until the shell's fg
+  ~B   sends a break
+  ~?   shows this
+  ~~   types one ~`
 
 // obey does what an escape asks for, but for the end.
 func (s *Session) obey(queue chan<- piece, command command) {
@@ -244,6 +248,8 @@ func (s *Session) obey(queue chan<- piece, command command) {
 	case noCommand, endIt:
 	case showHelp:
 		s.Tell(help)
+	case suspendIt:
+		s.suspend()
 	case sayWatching:
 		s.Tell("only watching: nothing is sent; ~. or Ctrl-C ends this")
 	case sendBreak:
@@ -255,6 +261,16 @@ func (s *Session) obey(queue chan<- piece, command command) {
 	}
 }
 
+func (s *Session) suspend() {
+	err := errors.New("this cannot be suspended here")
+	if s.Suspend != nil {
+		err = s.Suspend()
+	}
+	if err != nil {
+		s.Tell(err.Error())
+	}
+}
+
 // A command is what an escape asks for.
 type command int
 
@@ -263,6 +279,7 @@ const (
 	endIt
 	showHelp
 	sendBreak
+	suspendIt
 	sayWatching
 )
 
@@ -275,7 +292,11 @@ type escapes struct {
 	told    bool
 }
 
-const ctrlC = 3
+// Control characters.
+const (
+	ctrlC = 3
+	ctrlZ = 26
+)
 
 // next takes one key, and says what of it is typed and what it asks for.
 func (e *escapes) next(b byte) (typed []byte, c command) {
@@ -291,6 +312,9 @@ func (e *escapes) next(b byte) (typed []byte, c command) {
 			return nil, showHelp
 		case 'B':
 			return nil, sendBreak
+		case ctrlZ:
+			e.fresh = true // whoever comes back need not know what was typed last
+			return nil, suspendIt
 		case '~':
 			e.fresh = false
 			return []byte{'~'}, noCommand
@@ -318,6 +342,8 @@ func (e *escapes) watched(b byte) command {
 		return showHelp
 	case wasEscaped && b == 'B':
 		return sendBreak
+	case wasEscaped && b == ctrlZ:
+		return suspendIt
 	case e.escaped || e.told:
 		return noCommand
 	}

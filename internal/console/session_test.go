@@ -88,6 +88,8 @@ func TestEscapes(t *testing.T) {
 		{"~x~.", "~x~.", ""},
 		{"~\r~.", "~\r", "."},
 		{"\x03\x1a~", "\x03\x1a~", ""},
+		{"a\r~\x1a~.", "a\r", "Z."},
+		{"a~\x1a", "a~\x1a", ""},
 	} {
 		e := escapes{fresh: true}
 		var typed []byte
@@ -95,7 +97,7 @@ func TestEscapes(t *testing.T) {
 		for _, b := range []byte(c.keys) {
 			more, asked := e.next(b)
 			typed = append(typed, more...)
-			commands += map[command]string{endIt: ".", showHelp: "?", sendBreak: "B"}[asked]
+			commands += map[command]string{endIt: ".", showHelp: "?", sendBreak: "B", suspendIt: "Z"}[asked]
 		}
 		if string(typed) != c.typed || commands != c.commands {
 			t.Errorf("%q: typed %q, commands %q", c.keys, typed, commands)
@@ -109,7 +111,7 @@ func TestSession(t *testing.T) {
 	p, wait := sit(t, t.Context(), Session{Conn: open(t, targetOf(s, bmc.ConsoleSSH)), Log: &log})
 	p.await(t, "n1 login: ")
 	p.press(t, "root\r~?")
-	p.await(t, "~~  types one ~")
+	p.await(t, "~~   types one ~")
 	p.press(t, "~B")
 	<-s.Breaks
 	p.press(t, "~~x\r")
@@ -124,6 +126,45 @@ func TestSession(t *testing.T) {
 	}
 	if !strings.HasPrefix(log.String(), "n1 login: root\r~x\r") || strings.Contains(log.String(), "types one") {
 		t.Errorf("the log: %q", log.String())
+	}
+}
+
+// What was typed before ~^Z is sent, what is typed after it is for later; who only
+// watches may go away, too, and where nobody can it is said.
+func TestSessionIsSuspended(t *testing.T) {
+	for _, watch := range []bool{false, true} {
+		s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
+		suspended, goOn := make(chan struct{}), make(chan error)
+		suspend := func() error { suspended <- struct{}{}; return <-goOn }
+		p, wait := sit(t, t.Context(), Session{Conn: open(t, targetOf(s, bmc.ConsoleSSH)), Watch: watch, Suspend: suspend})
+		p.await(t, "n1 login: ")
+		p.press(t, "root\r~\x1a")
+		<-suspended
+		if !watch {
+			p.await(t, "root")
+		}
+		goOn <- nil
+		p.press(t, "~\x1a")
+		<-suspended
+		goOn <- errors.New("the terminal is gone")
+		p.await(t, "the terminal is gone")
+		p.press(t, "~.")
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+		<-s.Ended
+		if heard := s.Heard(); heard != map[bool]string{false: "root\r"}[watch] {
+			t.Errorf("watch %v: the machine heard %q", watch, heard)
+		}
+	}
+	s := consoletest.New(t, "127.0.0.1", consoletest.OpenBMC)
+	p, wait := sit(t, t.Context(), Session{Conn: open(t, targetOf(s, bmc.ConsoleSSH))})
+	p.await(t, "n1 login: ")
+	p.press(t, "~\x1a")
+	p.await(t, "this cannot be suspended here")
+	p.press(t, "~.")
+	if err := wait(); err != nil {
+		t.Error(err)
 	}
 }
 
