@@ -10,11 +10,18 @@ E2E      ?= $(CURDIR)/out/e2e
 # to them that not being able to is a failure. Anybody else sees them skipped.
 CI ?= $(shell [ "$$(id -u)" = 0 ] && echo true)
 export CI
+# Packages and man pages of one commit are the same whenever they are made.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # The tests find the tools that are built here.
 export PATH := $(CURDIR)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test e2e e2e-cuts lint demo docs conformance bench fuzz fmt cue-vet cover clean deps
+# Of packages.
+ARCH ?= $(shell $(GO) env GOARCH)
+PACKAGES ?= $(CURDIR)/out/packages
+STAGE = $(PACKAGES)/.stage
+
+.PHONY: help build packages test e2e e2e-cuts lint demo docs conformance bench fuzz fmt cue-vet cover clean deps
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +32,18 @@ NODESIDE_FROM := $(shell find internal/overlay/uppertar internal/overlay/nodesid
 
 build: $(NODESIDE) ## build bin/livecd-sync, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/livecd-sync ./cmd/livecd-sync
+
+packages: deps build ## build a deb and an rpm package in out/packages, and as root on Debian install and run them
+	rm -rf $(PACKAGES)
+	mkdir -p $(STAGE)/man $(STAGE)/completion
+	CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(STAGE)/livecd-sync ./cmd/livecd-sync
+	bin/livecd-sync man $(STAGE)/man
+	gzip -9n $(STAGE)/man/*.1
+	@for shell in bash zsh fish; do bin/livecd-sync completion $$shell >$(STAGE)/completion/$$shell || exit 1; done
+	$(GO) build -C packaging -buildvcs=false -o $(STAGE)/packaging .
+	$(STAGE)/packaging -version $(VERSION) -arch $(ARCH) -stage $(STAGE) -out $(PACKAGES)
+	rm -r $(STAGE)
+	LIVECD_SYNC_PACKAGES=$(PACKAGES) $(GO) test -C packaging -count=1 ./...
 
 test: deps cue-vet $(NODESIDE) ## everything that must pass: formatting, vet, schema, go.mod, and all tests with the race detector
 	@unformatted=$$(gofmt -l cmd internal schema); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }

@@ -172,7 +172,7 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddCommand(
 		a.validateCommand(), a.doctorCommand(), a.trustCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
-		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.consoleCommand(), a.simCommand(), a.versionCommand(),
+		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.consoleCommand(), a.simCommand(), a.versionCommand(), a.manCommand(),
 	)
 	return root
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -113,13 +114,39 @@ func (a *app) newTarget(s *site.Site) (*target, error) {
 	return t, nil
 }
 
-// cacheDir is where the user's caches are, by the XDG base directory
-// specification; "" where the environment names no place.
-func (a *app) cacheDir(name string) string { return a.userDir("XDG_CACHE_HOME", ".cache", name) }
+// cacheDir is where caches are: what systemd gave the service (CacheDirectory=,
+// systemd.exec(5)), else by the XDG base directory specification; "" where the
+// environment names no place.
+func (a *app) cacheDir(name string) string {
+	if dir := a.unitDir("CACHE_DIRECTORY"); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	return a.userDir("XDG_CACHE_HOME", ".cache", name)
+}
+
+// serviceState is where the service of the packages keeps its state.
+const serviceState = "/var/lib/livecd-sync"
 
 // stateDir is where the user's programs keep what they have found out, likewise.
+// The service's own user has the service's, so that what he runs by hand and the
+// service have one history and the same locks.
 func (a *app) stateDir(name string) string {
+	if dir := a.unitDir("STATE_DIRECTORY"); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	if a.getenv("XDG_STATE_HOME") == "" && a.getenv("HOME") == serviceState {
+		return filepath.Join(serviceState, name)
+	}
 	return a.userDir("XDG_STATE_HOME", filepath.Join(".local", "state"), name)
+}
+
+// unitDir is the first of the directories that systemd names in a variable.
+func (a *app) unitDir(variable string) string {
+	dir, _, _ := strings.Cut(a.getenv(variable), ":")
+	if !filepath.IsAbs(dir) {
+		return ""
+	}
+	return dir
 }
 
 func (a *app) userDir(variable, below, name string) string {
