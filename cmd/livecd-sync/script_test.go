@@ -257,7 +257,7 @@ func cmdResub(ts *testscript.TestScript, _ bool, args []string) {
 func cmdRequests(ts *testscript.TestScript, _ bool, args []string) {
 	m := simNode(ts, args[0]).Machine()
 	for _, r := range m.Requests() {
-		fmt.Fprintf(ts.Stdout(), "%s %s %d\n", r.Method, r.Path, r.Status)
+		fmt.Fprintf(ts.Stdout(), "%s %s %d\n", r.Method, r.URI(), r.Status)
 	}
 	m.ForgetRequests()
 }
@@ -285,7 +285,7 @@ func cmdAsked(ts *testscript.TestScript, _ bool, args []string) {
 	var got, want strings.Builder
 	m := simNode(ts, args[0]).Machine()
 	for _, r := range m.Requests() {
-		fmt.Fprintln(&got, r.Method, strings.TrimPrefix(r.Path, "/redfish/v1"))
+		fmt.Fprintln(&got, r.Method, strings.TrimPrefix(r.URI(), "/redfish/v1"))
 	}
 	m.ForgetRequests()
 	for line := range strings.Lines(ts.ReadFile(args[1])) {

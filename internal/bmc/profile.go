@@ -15,6 +15,9 @@ type Profile struct {
 	// Licence tells a licence that does not suffice from what the manager says.
 	Licence Licence `json:"licence"`
 
+	// NoExpand: it is never asked to expand what it refers to, whatever its service
+	// root offers.
+	NoExpand bool `json:"noExpand"`
 	// MediaAt lists where the virtual media collection is looked for, in order:
 	// "system", "manager".
 	MediaAt []string `json:"mediaAt"`

@@ -17,7 +17,8 @@ var gigabyte = kind{
 	bootMode:    "Legacy",
 	resetTypes:  []string{"GracefulShutdown", "ForceRestart", "ForceOff", "On"},
 	etags:       true,
-	always:      Behaviour{NoneWhenEmpty: true, NoMediaTypes: true, ResetActionInfo: true},
+	queries:     features{only: true, maxLevels: 5, links: true}, // 2.7
+	always:      Behaviour{NoneWhenEmpty: true, NoMediaTypes: true, ResetActionInfo: true, Queries: QueriesTooBig},
 	dressRoot: func(d doc, v view) {
 		d["Oem"] = doc{
 			"Ami":    doc{"@odata.type": "#AMIServiceRoot.v1_0_0.AMIServiceRoot", "RtpVersion": "1.7.0"},

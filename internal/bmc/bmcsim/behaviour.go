@@ -34,6 +34,26 @@ const (
 	EchoNone     Echo = "none"    // AMI 12: Inserted, and the string "None"
 )
 
+// Queries is how a BMC treats the query options that its service root offers.
+type Queries string
+
+// The treatments of query options.
+const (
+	// QueriesKept: what is offered works. Of what is not, $expand is refused with 501
+	// and only is ignored, as DSP0266 has it.
+	QueriesKept    Queries = ""
+	QueriesAbsent  Queries = "absent"  // the root offers none
+	QueriesIgnored Queries = "ignored" // all are offered, and the answers are as without
+	QueriesRefused Queries = "refused" // likewise, and each is refused with 400
+	QueriesUnbuilt Queries = "unbuilt" // likewise, with 501
+	QueriesTooBig  Queries = "too-big" // an expansion is refused for its size (2.7, AMI)
+	QueriesSilent  Queries = "silent"  // no answer comes until the client gives up
+	QueriesClose   Queries = "close"   // the connection is closed
+	QueriesPartly  Queries = "partly"  // only the first of the references is expanded
+	QueriesCut     Queries = "cut"     // an expanded collection ends before its last member
+	QueriesShallow Queries = "shallow" // one level is expanded, however many are asked for
+)
+
 // Behaviour is what a BMC does beyond, or against, the standard. The zero value
 // is well behaved, apart from what its Kind always does. Each field names the
 // part of vendors.md that it comes from.
@@ -204,6 +224,11 @@ type Behaviour struct {
 	// TrailingSlash ends every URI with a slash and redirects the others with 308
 	// (3.1).
 	TrailingSlash bool
+	// Queries is how the query options only and $expand are treated (2.7). What is
+	// offered is the kind's, or MaxLevels.
+	Queries Queries
+	// MaxLevels, if not 0, offers only and $expand, the latter so many levels deep.
+	MaxLevels int
 }
 
 // Reported is how a family is reported to behave in the field, all at once: more

@@ -438,6 +438,14 @@ var powerCases = []behaviourCase{
 		b.equal(r, "@odata.id", "/redfish/v1"+iloSystem+"/")
 		b.equal(r, "Actions|#ComputerSystem.Reset|target", "/redfish/v1"+iloReset+"/")
 	}},
+	{"Queries", "refused", ilo(B{Queries: bmcsim.QueriesRefused}), func(b *browser) { // see query_test.go for the others
+		b.want(b.get("/Systems?only"), 400, "QueryNotSupportedOnResource")
+	}},
+	{"MaxLevels", "", config(bmcsim.Generic, B{MaxLevels: 3}), func(b *browser) {
+		r := b.ok(b.get(""))
+		b.equal(r, "ProtocolFeaturesSupported|ExpandQuery|MaxLevels", float64(3))
+		b.want(b.get("/Systems?$expand=.($levels=4)"), 400, "QueryParameterOutOfRange")
+	}},
 }
 
 const logIn = `{"UserName":"root","Password":"redfish-secret"}`

@@ -29,6 +29,7 @@ var idrac9 = kind{
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "ForceRestart", "GracefulRestart", "GracefulShutdown", "PushPowerButton", "Nmi", "PowerCycle"},
 	progress:    true,
+	queries:     features{only: true, maxLevels: 1, links: true}, // 2.7
 	always:      Behaviour{EjectLags: true, InsertFailsAfterEject: true, ZeroDates: true, RefuseSameState: true, BodyRequired: true},
 }
 
@@ -60,7 +61,7 @@ var idrac10 = idrac9.like(func(k *kind) {
 // idrac8 shows virtual media and mounts none (3.4).
 var idrac8 = idrac9.like(func(k *kind) {
 	k.redfishVersion, k.model, k.managerModel, k.bmcName, k.firmware = "1.4.0", "PowerEdge R630", "13G Monolithic", "iDRAC 8", "2.75.75.75"
-	k.mediaUnder, k.also = "Managers", nil
+	k.mediaUnder, k.also, k.queries = "Managers", nil, features{}
 	k.slots = []slotKind{
 		{id: "CD", name: "Virtual CD", types: []string{"CD", "DVD"}, cd: true, actions: "none"},
 		{id: "RemovableDisk", name: "Virtual Removable Disk", types: []string{"USBStick"}, actions: "none"},

@@ -19,6 +19,9 @@ func rootDoc(v view) doc {
 		d["SessionService"] = ref(rootPath + "/SessionService")
 		d["Links"] = doc{"Sessions": ref(sessionsPath)}
 	}
+	if f, ok := v.features(); ok {
+		d["ProtocolFeaturesSupported"] = f.doc()
+	}
 	withOem(d, v.k.rootOem)
 	if v.k.vendor != "" {
 		d["Vendor"] = v.k.vendor

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,10 +28,10 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	c := &call{
-		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), origin: origin(r),
+		ctx: r.Context(), method: r.Method, path: trimSlash(r.URL.Path), query: r.URL.RawQuery, origin: origin(r),
 		ifMatch: r.Header.Get("If-Match"), token: r.Header.Get("X-Auth-Token"), body: body,
 	}
-	entry := &Request{Method: r.Method, Path: r.URL.Path, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
+	entry := &Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Auth: authOf(r), IfMatch: c.ifMatch, Body: summary(body)}
 	do, alive := m.begin(c, entry)
 	var a answer
 	var spoil func([]byte) []byte
@@ -137,7 +138,7 @@ func (m *Machine) redirect(r *http.Request, c *call) (answer, bool) {
 	if !slash || strings.HasSuffix(r.URL.Path, "/") || c.path == "/redfish" {
 		return answer{}, false
 	}
-	return answer{status: http.StatusPermanentRedirect, header: http.Header{"Location": {r.URL.Path + "/"}}}, true
+	return answer{status: http.StatusPermanentRedirect, header: http.Header{"Location": {(&url.URL{Path: r.URL.Path + "/", RawQuery: r.URL.RawQuery}).String()}}}, true
 }
 
 // dynamic answers for what comes and goes: sessions and tasks.
@@ -157,6 +158,8 @@ func (m *Machine) dynamic(c *call) answer {
 
 func (m *Machine) dispatch(res resource, c *call) answer {
 	switch {
+	case isRead(c.method) && res.get != nil && c.query != "":
+		return m.queried(res, c)
 	case isRead(c.method) && res.get != nil:
 		return m.get(res)
 	case c.method == http.MethodPatch && res.patch != nil:

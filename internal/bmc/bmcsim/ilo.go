@@ -17,6 +17,7 @@ var ilo5 = kind{
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "GracefulRestart"},
 	tellsPost:   true, etags: true, patchMedia: true,
+	queries:      features{only: true, maxLevels: 1}, // 2.7
 	always:       Behaviour{BodyRequired: true, RefuseEmptyEject: true, BootRefusedInPost: true, RefuseSameState: true},
 	dressRoot:    func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 5", "2.46")} },
 	dressSystem:  func(d doc, v view) { d["Oem"] = doc{"Hpe": iloPost(v)} },

@@ -49,6 +49,8 @@ type kind struct {
 	progress    bool   // BootProgress tells of POST, and not PostState
 	loginOem    string // a key of Oem that a login has to name
 
+	queries features // what the root offers of query options
+
 	dressRoot    func(doc, view)
 	dressSystem  func(doc, view)
 	dressManager func(doc, view)

@@ -44,6 +44,7 @@ var openBMCStock = kind{
 	bootTargets: []string{"None", "Pxe", "Hdd", "Cd", "Diags", "BiosSetup", "Usb"},
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "ForceOn", "ForceRestart", "GracefulRestart", "GracefulShutdown", "PowerCycle", "Nmi"},
+	queries:     features{only: true}, // as captured
 	always:      Behaviour{ResetActionInfo: true},
 	dressSystem: func(d doc, v view) {
 		delete(d, "Manufacturer")

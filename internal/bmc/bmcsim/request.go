@@ -10,10 +10,19 @@ import (
 type Request struct {
 	Method  string
 	Path    string
+	Query   string // as it was sent; "" for none
 	Status  int    // of the answer; 0 while and when there is none
 	Auth    string // "basic", "session", or "" for neither
 	IfMatch string
 	Body    string // as compact JSON, passwords left out; "" when empty or no JSON
+}
+
+// URI is what was asked for: the path and the query.
+func (r Request) URI() string {
+	if r.Query == "" {
+		return r.Path
+	}
+	return r.Path + "?" + r.Query
 }
 
 // maxRequests is how many requests are remembered.

@@ -30,8 +30,9 @@ var supermicro = kind{
 	bootTargets: []string{"None", "Pxe", "Floppy", "Cd", "Usb", "Hdd", "BiosSetup", "UsbCd", "UefiBootNext", "UefiHttp"},
 	bootMode:    "UEFI",
 	resetTypes:  []string{"On", "ForceOff", "GracefulShutdown", "GracefulRestart", "ForceRestart", "Nmi", "ForceOn", "PowerCycle"},
+	queries:     features{only: true, maxLevels: 2}, // 2.7: said, and seen not to work
 	always: Behaviour{
-		UsbCd: true, EjectActionVanishes: true, NameNeverClears: true, InsertInfo: true, InsertTask: TaskLocation, ResetActionInfo: true,
+		Queries: QueriesIgnored, UsbCd: true, EjectActionVanishes: true, NameNeverClears: true, InsertInfo: true, InsertTask: TaskLocation, ResetActionInfo: true,
 		InsertRefuses: []string{"Inserted", "WriteProtected"}, LockoutAfter: 3,
 	},
 	dressSystem: func(d doc, v view) {
@@ -64,7 +65,7 @@ var supermicroX10 = supermicro.like(func(k *kind) {
 	k.redfishVersion, k.model, k.firmware = "1.0.1", "Super Server", "4.0"
 	k.rootOem = doc{}
 	k.managerOem = doc{"Supermicro": doc{}}
-	k.collection, k.slots = "VM1", nil
+	k.collection, k.slots, k.queries = "VM1", nil, features{}
 	k.bootTargets = []string{"None", "Pxe", "Hdd", "Diags", "CD/DVD", "BiosSetup", "UsbKey", "UsbHdd", "UsbFloppy", "UsbCd", "UefiUsbKey", "UefiCd", "UefiHdd", "UefiUsbHdd", "UefiUsbCd"}
 	k.bootMode = ""
 	k.always = Behaviour{UsbCd: true}

@@ -19,6 +19,7 @@ type call struct {
 	ctx     context.Context //nolint:containedctx // one request has one, as in http.Request
 	method  string
 	path    string // without a trailing slash
+	query   string
 	origin  string // scheme and host, as the client wrote them
 	ifMatch string
 	token   string // of the session

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -131,9 +132,11 @@ type Client struct {
 	allow   string            // its Allow header
 	etags   map[string]string // by URI, as last seen
 
-	bootRead bool   // boot was read on this connection
-	slotRead string // the URI that slot was read from
-	slash    bool   // the BMC redirects paths to the same with a slash
+	bootRead bool                       // boot was read on this connection
+	slotRead string                     // the URI that slot was read from
+	queries  queries                    // what the root offered, less what did not work
+	kept     map[string]json.RawMessage // read ahead in this walk, by address
+	slash    bool                       // the BMC redirects paths to the same with a slash
 }
 
 var _ bmc.Client = (*Client)(nil)

@@ -124,6 +124,7 @@ func (c *Client) observeKnown(ctx context.Context) (bmc.State, error) {
 var errOtherMachine = errors.New("another machine answers than the one that was walked")
 
 func (c *Client) observeCold(ctx context.Context) (bmc.State, error) {
+	defer c.dropAhead()
 	root, err := c.readRoot(ctx)
 	if err != nil {
 		return bmc.State{}, err
@@ -235,6 +236,9 @@ func (c *Client) findSystem(ctx context.Context, root rootDoc) (found[systemDoc]
 	if uri == "" {
 		return none, unsupported(op, "the service root links no Systems", "check that bmc.address is the BMC of a node, and not of an enclosure or a switch")
 	}
+	if err := c.aheadSystems(ctx, root, uri); err != nil {
+		return none, err
+	}
 	all, err := c.members(ctx, uri)
 	if err != nil {
 		return none, err
@@ -344,6 +348,9 @@ func ids(all []string) string {
 // system, else all there are.
 func (c *Client) managers(ctx context.Context, root rootDoc, sys found[systemDoc]) ([]found[managerDoc], error) {
 	refs := uris(sys.doc.Links.v.ManagedBy)
+	if err := c.aheadManager(ctx, root, sys, refs); err != nil {
+		return nil, err
+	}
 	if len(refs) > 0 {
 		own, err := c.readManagers(ctx, sys.uri, refs)
 		if err == nil || !gone(err) {

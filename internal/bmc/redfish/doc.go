@@ -6,6 +6,8 @@
 //  1. Open checks the configuration and sends nothing.
 //  2. The first Observe walks by links only: service root, Systems, the System
 //     that can be reset and booted, the Managers it names, their virtual media.
+//     Where the root offers the query options only and $expand, they shorten it;
+//     one that does not do what is offered is not used again.
 //     It picks the row of profiles.cue and remembers where things are in a
 //     Topology; each later Observe reads the System and the slot and no more.
 //  3. Reads use HTTP Basic. The first write opens a session (bmc.AuthAuto).

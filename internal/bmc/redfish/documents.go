@@ -112,13 +112,14 @@ func uris(l links) []string {
 }
 
 type rootDoc struct {
-	ID       maybe[string]    `json:"Id"`
-	Vendor   maybe[string]    `json:"Vendor"`
-	Product  maybe[string]    `json:"Product"`
-	Oem      maybe[rawFields] `json:"Oem"`
-	Systems  maybe[link]      `json:"Systems"`
-	Manager  maybe[link]      `json:"Managers"`
-	Licences maybe[link]      `json:"LicenseService"`
+	ID       maybe[string]      `json:"Id"`
+	Vendor   maybe[string]      `json:"Vendor"`
+	Product  maybe[string]      `json:"Product"`
+	Oem      maybe[rawFields]   `json:"Oem"`
+	Systems  maybe[link]        `json:"Systems"`
+	Manager  maybe[link]        `json:"Managers"`
+	Licences maybe[link]        `json:"LicenseService"`
+	Features maybe[featuresDoc] `json:"ProtocolFeaturesSupported"`
 	Links    maybe[struct {
 		Sessions maybe[link] `json:"Sessions"`
 	}] `json:"Links"`

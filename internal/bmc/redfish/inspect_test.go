@@ -124,7 +124,7 @@ func TestCardOfHalfABMC(t *testing.T) {
 		{"v1$", status(500), []string{"power", "row", "slots", "resets", "boot", "firmware"}, "", bmc.KindProtocol},
 		{"Systems/Self$", status(401), []string{"power", "row", "slots", "resets", "boot", "firmware"}, "", bmc.KindAuth},
 	} {
-		m, s := machine(t, bmcsim.Config{Kind: bmcsim.Gigabyte})
+		m, s := machine(t, bmcsim.Config{Kind: bmcsim.Gigabyte, Behaviour: plainly})
 		all := whole(inspect(t, s.config(t)))
 		m.Faults(fault(c.path, c.do))
 		card := inspect(t, s.config(t))

@@ -149,6 +149,9 @@ func open(t testing.TB, conf redfish.Config) bmc.Client {
 	return c
 }
 
+// plainly is a machine that offers no query options: it is walked link by link.
+var plainly = bmcsim.Behaviour{Queries: bmcsim.QueriesAbsent}
+
 // machine is a simulated one behind a real server.
 func machine(t testing.TB, conf bmcsim.Config) (*bmcsim.Machine, *server) {
 	t.Helper()
@@ -162,7 +165,7 @@ func machine(t testing.TB, conf bmcsim.Config) (*bmcsim.Machine, *server) {
 func asked(m *bmcsim.Machine) []string {
 	var out []string
 	for _, r := range m.Requests() {
-		out = append(out, strings.TrimSpace(r.Method+" "+strings.TrimPrefix(r.Path, "/redfish/v1")+" "+r.Auth))
+		out = append(out, strings.TrimSpace(r.Method+" "+strings.TrimPrefix(r.URI(), "/redfish/v1")+" "+r.Auth))
 	}
 	return out
 }

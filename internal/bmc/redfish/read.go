@@ -37,9 +37,12 @@ func (c *Client) resolve(op, uri, field string, ref maybe[link]) (string, error)
 // *bmc.Error.
 func (c *Client) read(ctx context.Context, uri string, doc any) (answer, error) {
 	op := "read " + short(uri)
-	a, err := c.get(ctx, op, uri)
-	if err != nil {
-		return a, err
+	a, had := c.take(uri)
+	if !had {
+		var err error
+		if a, err = c.get(ctx, op, uri); err != nil {
+			return a, err
+		}
 	}
 	if err := decode(op, uri, a, doc); err != nil {
 		return a, err
@@ -59,17 +62,23 @@ func (c *Client) read(ctx context.Context, uri string, doc any) (answer, error) 
 // is asked with the slash from then on: each redirect costs it a request
 // (perf.md 2, "Trailing slash").
 func (c *Client) get(ctx context.Context, op, uri string) (answer, error) {
+	return c.getWith(ctx, op, uri, "")
+}
+
+// getWith is get with a query behind the address.
+func (c *Client) getWith(ctx context.Context, op, uri, query string) (answer, error) {
 	r := request{method: http.MethodGet, uri: uri, open: strings.TrimRight(uri, "/")+"/" == rootURI}
 	slashed := c.slash && !strings.HasSuffix(uri, "/") && !strings.ContainsAny(uri, "?#")
 	if slashed {
 		r.uri += "/"
 	}
+	r.uri += query
 	a, err := c.ask(ctx, op, r)
 	switch {
 	case slashed && gone(err):
 		c.slash = false
-		return c.get(ctx, op, uri)
-	case err == nil && a.uri == uri+"/":
+		return c.getWith(ctx, op, uri, query)
+	case err == nil && a.uri == uri+"/"+query:
 		c.slash = true
 	case err != nil && r.open && a.status == http.StatusUnauthorized:
 		// The root is to be readable by anybody; some ask who we are. Where
@@ -115,9 +124,11 @@ func (c *Client) members(ctx context.Context, uri string) ([]string, error) {
 		}
 		seen[page] = true
 		var doc collectionDoc
-		if _, err := c.read(ctx, page, &doc); err != nil {
+		a, err := c.read(ctx, page, &doc)
+		if err != nil {
 			return nil, err
 		}
+		c.keepPage(page != uri, a.body)
 		if doc.Members.bad {
 			return nil, wrongType(op, page, "Members")
 		}
@@ -173,6 +184,9 @@ func (c *Client) readRoot(ctx context.Context) (rootDoc, error) {
 		uri = "" // only a login needs it
 	}
 	c.sessions = &uri
+	if c.queries = (queries{}); !c.topology.plainly() {
+		c.queries = root.Features.v.offered()
+	}
 	return root, nil
 }
 

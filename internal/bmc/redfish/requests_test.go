@@ -32,7 +32,7 @@ func must(t *testing.T, err error) {
 }
 
 func TestObserveAsksSixThings(t *testing.T) {
-	m, s := machine(t, bmcsim.Config{})
+	m, s := machine(t, bmcsim.Config{Behaviour: plainly})
 	c := open(t, s.config(t))
 	observe(t, c)
 	wantAsked(t, m,
@@ -62,7 +62,7 @@ func TestObserveGigabyte(t *testing.T) {
 		t.Errorf("state %+v, want remote media disabled", st)
 	}
 	wantAsked(t, m,
-		"GET /", "GET /Systems basic", "GET /Systems/Self basic", "GET /Managers/Self basic",
+		"GET /", "GET /Systems?only basic", "GET /Managers/Self basic",
 		"GET /Systems/Self/ResetActionInfo basic", "GET /Managers/Self/VirtualMedia basic")
 	m.SetRemoteMedia(true)
 	m.ForgetRequests()

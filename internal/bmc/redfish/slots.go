@@ -129,8 +129,12 @@ func (c *Client) findSlot(ctx context.Context, t *tree) (slot string, passed []s
 	if err != nil {
 		return "", nil, unsupported("find the virtual media", "the row "+t.Profile.Name+" has a pattern for slots that is none", "correct profiles.cue")
 	}
+	defer c.dropAhead()
 	var failed error
 	for _, collection := range t.Media {
+		if err := c.aheadMedia(ctx, t.Profile, collection); err != nil {
+			return "", nil, err
+		}
 		all, err := c.members(ctx, collection)
 		switch {
 		case gone(err): // linked, and not built in; or switched off

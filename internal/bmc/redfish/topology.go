@@ -16,6 +16,7 @@ import (
 type Topology struct {
 	mu     sync.Mutex
 	walked walk
+	plain  bool      // its query options do not do what it says
 	file   cacheFile // where it outlives the process; "" for nowhere
 }
 
@@ -67,4 +68,17 @@ func (t *Topology) store(found walk) {
 	}
 	t.walked = found
 	t.file.write(found)
+}
+
+// spoil has no query option be used on this BMC any more.
+func (t *Topology) spoil() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.plain = true
+}
+
+func (t *Topology) plainly() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.plain
 }

@@ -42,7 +42,7 @@ func TestFaultsOnRead(t *testing.T) {
 		{"next page loop", fault("^/redfish/v1/Systems$", bmcsim.Do{What: bmcsim.DoNextLinkLoop}), bmc.KindProtocol, []string{"circles"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m, s := machine(t, bmcsim.Config{})
+			m, s := machine(t, bmcsim.Config{Behaviour: plainly})
 			m.Faults(c.fault)
 			_, err := open(t, s.config(t)).Observe(t.Context())
 			wantError(t, err, c.kind, c.words...)
@@ -224,7 +224,7 @@ func TestNoKeepAlive(t *testing.T) {
 	observe(t, c)
 	must(t, c.SetBootOnce(t.Context()))
 	must(t, c.Close(t.Context()))
-	if conns, asked := int(s.conns.Load()), len(m.Requests()); conns != asked || asked < 9 {
+	if conns, asked := int(s.conns.Load()), len(m.Requests()); conns != asked || asked < 7 {
 		t.Errorf("%d connections for %d requests", conns, asked)
 	}
 	if n := m.Stats().Sessions; n != 0 {
