@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
@@ -52,7 +53,7 @@ func (w *work) overTheConsole(ctx context.Context, a plan.Login) (string, error)
 	}
 	// What is not seen running yet has the time of its boot, too.
 	within := a.Within + max(0, w.bootEnds.Sub(w.Clock.Now()))
-	detail, err := w.Login(ctx, w.node, within, w.progress)
+	detail, err := w.loginWhileOn(ctx, within)
 	if err == nil || ctx.Err() != nil {
 		return detail, err
 	}
@@ -60,6 +61,50 @@ func (w *work) overTheConsole(ctx context.Context, a plan.Login) (string, error)
 		return "not needed: ssh lets in", nil
 	}
 	return "", err
+}
+
+// loginWhileOn logs in, and ends that when the machine goes off: its console asks
+// nothing any more, and would be waited for until the login's time is over.
+func (w *work) loginWhileOn(ctx context.Context, within time.Duration) (string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c, err := w.bmc(ctx)
+	if err != nil {
+		return "", err
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { cancel(w.wentOff(ctx, c)) })
+	detail, err := w.Login(ctx, w.node, within, w.progress)
+	cancel(nil)
+	watching.Wait()
+	if off, is := errors.AsType[*bmc.Error](context.Cause(ctx)); is && err != nil {
+		return "", off
+	}
+	return detail, err
+}
+
+// wentOff returns an error once the machine is seen off for as long as it is not in
+// passing, and nil when ctx has ended before that. A BMC that does not answer says
+// nothing.
+func (w *work) wentOff(ctx context.Context, c bmc.Client) error {
+	var since time.Time
+	for pause := w.timing.AskBMC; w.Clock.Sleep(ctx, pause) == nil; {
+		s, err := c.ObserveSystem(ctx)
+		now := w.Clock.Now()
+		switch {
+		case err != nil:
+		case s.Power != bmc.PowerOff:
+			since, pause = time.Time{}, w.timing.AskBMC
+		case since.IsZero():
+			since, pause = now, w.timing.Stale
+		case now.Sub(since) >= w.timing.Stale:
+			return &bmc.Error{
+				Kind: bmc.KindMedia, Err: errors.New("the machine went off before its first login was done"),
+				Hint: "run apply again: it goes on from what it finds; if it goes off again, look at its console meanwhile",
+			}
+		}
+	}
+	return nil
 }
 
 func (w *work) loginEnded(ctx context.Context, err error) error {

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -170,6 +171,59 @@ func TestFirstLoginKeptOutByTheDisk(t *testing.T) {
 	w.FailLogin = nil
 	if w.mustConverge(); w.Read("etc/motd") != "work" || w.Machine.Stats().Boots != 2 {
 		t.Errorf("%q, %+v", w.Read("etc/motd"), w.Machine.Stats())
+	}
+}
+
+// Power that goes while a console is waited for ends the login; where it only seems to
+// be gone, or the BMC does not answer, the login goes on. The next run does the rest.
+func TestPowerGoesDuringFirstLogin(t *testing.T) {
+	for _, kind := range []bmcsim.Kind{bmcsim.ILO5, bmcsim.Gigabyte} {
+		w := newLocked(t, bmcsim.Config{Kind: kind, InitialPower: bmc.PowerOff})
+		w.Backups["kept"] = map[string]string{"etc/motd": "mine"}
+		w.Taken = []string{"kept"}
+		r := w.runner()
+		r.Login = func(ctx context.Context, _ site.Node, _ time.Duration, _ func(string)) (string, error) {
+			w.Machine.SetPower(bmc.PowerOff)
+			<-ctx.Done()
+			return "", &bmc.Error{Kind: bmc.KindCancelled, Err: context.Canceled, Hint: "again"}
+		}
+		res := r.Run(t.Context(), nil, w.Site(), w.Plan(nil)).Nodes[0]
+		if bmc.KindOf(res.Err) != bmc.KindMedia || !strings.Contains(res.Err.Error(), "the machine went off before its first login was done") {
+			t.Fatalf("%s: %v", kind, res.Err)
+		}
+		if w.mustConverge(); w.Logins != 1 || w.Read("etc/motd") != "mine" || w.Machine.Stats().Boots != 2 {
+			t.Errorf("%s: %d logins, %q, %+v", kind, w.Logins, w.Read("etc/motd"), w.Machine.Stats())
+		}
+	}
+}
+
+// A vagueBMC does not answer at first, then shows the machine off once.
+type vagueBMC struct {
+	bmc.Client
+	asked int
+	seen  func() // it was asked often enough
+}
+
+func (c *vagueBMC) ObserveSystem(ctx context.Context) (bmc.State, error) {
+	s, err := c.Client.ObserveSystem(ctx)
+	switch c.asked++; c.asked {
+	case 1, 2:
+		return bmc.State{}, &bmc.Error{Kind: bmc.KindUnreachable, Err: errors.New("no answer"), Hint: "wait"}
+	case 3:
+		s.Power = bmc.PowerOff
+	case 6:
+		c.seen()
+	}
+	return s, err
+}
+
+func TestPowerOnlySeemsToGo(t *testing.T) {
+	w := newLocked(t, bmcsim.Config{Kind: bmcsim.ILO5, Running: running(applytest.NewImage)})
+	ctx, seen := context.WithCancel(t.Context())
+	defer seen()
+	one := &work{run: &run{Runner: w.runner(), timing: fast}}
+	if err := one.wentOff(ctx, &vagueBMC{Client: w.Machine.Client(), seen: seen}); err != nil {
+		t.Errorf("it was taken for off: %v", err)
 	}
 }
 
