@@ -26,8 +26,17 @@ var ilo5 = kind{
 	more:         ilo5Actions,
 }
 
-// ilo6 and ilo7 have the same media model and the same words (3.1).
+// ilo6 and ilo7 have the same media model and the same words (3.1). ilo5Early is a
+// BL460c with 1.45: its manager has no model, its links end in slashes, and the
+// power button is how to ask for a shutdown.
 var (
+	ilo5Early = ilo5.like(func(k *kind) {
+		k.product, k.model, k.redfishVersion = "ProLiant BL460c Gen10", "ProLiant BL460c Gen10", "1.0.0"
+		k.managerModel, k.firmware, k.oemRegistry = "", "iLO 5 v1.45", "iLO.2.8"
+		k.resetTypes = []string{"On", "ForceOff", "ForceRestart", "Nmi", "PushPowerButton"}
+		k.dressRoot = func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 5", "1.45")} }
+		k.always.TrailingSlash = true
+	})
 	ilo6 = ilo5.like(func(k *kind) {
 		k.product, k.model = "ProLiant DL380 Gen11", "ProLiant DL380 Gen11"
 		k.managerModel, k.bmcName, k.firmware, k.oemRegistry = "iLO 6", "iLO 6", "iLO 6 v1.70", "iLO.2.34"
@@ -35,8 +44,8 @@ var (
 	})
 	ilo7 = ilo5.like(func(k *kind) {
 		k.product, k.model = "ProLiant DL380 Gen12", "ProLiant DL380 Gen12"
-		k.managerModel, k.bmcName, k.firmware, k.oemRegistry = "iLO 7", "iLO 7", "iLO 7 v1.14", "iLO.2.31"
-		k.resetTypes = []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "GracefulRestart", "PowerCycle", "ForceOn"}
+		k.managerModel, k.bmcName, k.firmware, k.oemRegistry = "iLO 7", "iLO 7", "1.14.00 May 28 2025", "iLO.2.31"
+		k.resetTypes = []string{"On", "ForceOff", "GracefulShutdown", "ForceRestart", "Nmi", "PushPowerButton", "GracefulRestart"}
 		k.dressRoot = func(d doc, v view) { d["Oem"] = doc{"Hpe": iloRootOem("iLO 7", "1.14")} }
 	})
 )

@@ -86,7 +86,7 @@ const (
 )
 
 var kinds = map[Kind]kind{
-	ILO4: ilo4, ILO5: ilo5, ILO6: ilo6, ILO7: ilo7,
+	ILO4: ilo4, ILO5: ilo5, ILO5Early: ilo5Early, ILO6: ilo6, ILO7: ilo7,
 	Gigabyte: gigabyte, Gigabyte13: gigabyte13, DGX: dgx, ASRockRack: asrockRack, MegaRAC: megaRAC, TSM: tsm,
 	IDRAC8: idrac8, IDRAC9Old: idrac9Old, IDRAC9: idrac9, IDRAC10: idrac10,
 	SupermicroX10: supermicroX10, SupermicroX11: supermicroX11, Supermicro: supermicro, SupermicroARS: supermicroARS,

@@ -33,6 +33,7 @@ func TestShapes(t *testing.T) {
 		{bmcsim.CrayEX, "/Systems/Node0", map[string]any{"Boot|BootSourceOverrideTarget": nil, "Manufacturer": "HPE", "VirtualMedia": nil}},
 		{bmcsim.CrayEX, "/Managers/BMC", map[string]any{"ManagerType": "EnclosureManager", "VirtualMedia": nil}},
 		{bmcsim.ILO6, "/Managers/1", map[string]any{"Model": "iLO 6"}},
+		{bmcsim.ILO5Early, "/Managers/1/", map[string]any{"Model": nil, "FirmwareVersion": "iLO 5 v1.45"}},
 		{bmcsim.ILO7, "/redfish/v1", map[string]any{"Oem|Hpe|Manager|0|ManagerType": "iLO 7"}},
 		{bmcsim.Gigabyte13, "/Managers/Self", map[string]any{"Actions|Oem|#AMIVirtualMedia.EnableRMedia|target": "/redfish/v1/Managers/Self/Actions/Oem/AMIVirtualMedia.EnableRMedia", "FirmwareVersion": "13.06.10"}},
 		{bmcsim.Gigabyte13, "/Systems/Self", map[string]any{"VirtualMedia|@odata.id": "/redfish/v1/Systems/Self/VirtualMedia"}},

@@ -20,6 +20,7 @@ type Kind string
 const (
 	ILO5          Kind = "ilo5"           // HPE iLO 5 2.x (vendors.md 3.1)
 	ILO4          Kind = "ilo4"           // HPE iLO 4: virtual media through Oem.Hp actions only (3.1)
+	ILO5Early     Kind = "ilo5-early"     // HPE iLO 5 before 2: nameless, no graceful shutdown
 	ILO6          Kind = "ilo6"           // HPE iLO 6 (3.1)
 	ILO7          Kind = "ilo7"           // HPE iLO 7 (3.1)
 	Gigabyte      Kind = "gigabyte"       // AMI MegaRAC SP-X 12.x on a Gigabyte board (3.2)

@@ -134,6 +134,7 @@ var resetKinds = []struct {
 	resetType string
 }{
 	{bmc.GracefulShutdown, "GracefulShutdown"},
+	{bmc.GracefulShutdown, pushButton},
 	{bmc.ForceOff, "ForceOff"},
 	{bmc.ForceOff, "Off"},
 	{bmc.PowerUp, "On"},
@@ -249,7 +250,11 @@ func (c *memClient) resetOnce(ctx context.Context, kind bmc.ResetKind) error {
 	return c.ask(ctx, "reset", http.MethodPost, path, func() error {
 		offered := c.m.resetTypes()
 		for _, r := range resetKinds {
-			if r.kind == kind && slices.Contains(offered, r.resetType) {
+			switch {
+			case r.kind != kind || !slices.Contains(offered, r.resetType):
+			case r.resetType == pushButton && c.m.power.now != bmc.PowerOn:
+				return nil // it would switch on
+			default:
 				return c.m.reset(r.resetType)
 			}
 		}

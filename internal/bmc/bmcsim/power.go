@@ -80,7 +80,7 @@ func (m *Machine) reset(resetType string) error {
 	if do.wantsOff && !on && m.behaviour.PowerOnConflicts && time.Since(m.power.at) < m.timing.PowerLag && m.power.before == bmc.PowerOn {
 		return m.kind.refuse("PowerConflict", resetType, "ResetType")
 	}
-	if on == do.wantsOff {
+	if on == do.wantsOff && !do.toggles {
 		if do.restart || m.behaviour.RefuseSameState {
 			return m.kind.refuse("InvalidOperationForSystemState", resetType)
 		}
@@ -90,10 +90,13 @@ func (m *Machine) reset(resetType string) error {
 	return nil
 }
 
+const pushButton = "PushPowerButton"
+
 // resets says what each ResetType does, and in which state it makes no sense.
 var resets = map[string]struct {
 	wantsOff bool // for a machine that is off
 	restart  bool // refused by all in the wrong state, having nothing to restart
+	toggles  bool // makes sense in both
 	act      func(*Machine)
 }{
 	"On":               {wantsOff: true, act: (*Machine).powerOn},
@@ -104,6 +107,8 @@ var resets = map[string]struct {
 	"ForceRestart":     {restart: true, act: (*Machine).restart},
 	"PowerCycle":       {restart: true, act: (*Machine).restart},
 	"GracefulRestart":  {restart: true, act: (*Machine).shutDownAndRestart},
+	// As a finger would: it switches on, and asks what runs to shut down.
+	pushButton: {toggles: true, act: (*Machine).pushButton},
 }
 
 func (m *Machine) resetTypes() []string {
@@ -125,6 +130,14 @@ func (m *Machine) powerOn() {
 	m.setPower(bmc.PowerOn)
 	m.detachAtPowerOn()
 	m.enterPost()
+}
+
+func (m *Machine) pushButton() {
+	if m.power.now == bmc.PowerOn {
+		m.shutDown()
+		return
+	}
+	m.powerOn()
 }
 
 func (m *Machine) enterPost() {

@@ -23,6 +23,9 @@ func identity(root rootDoc, sys found[systemDoc], managers []found[managerDoc]) 
 			continue
 		}
 		model := strings.TrimSpace(m.doc.Model.v)
+		if model == "" {
+			model = productOf(m.doc.Firmware.v)
+		}
 		// AMI's manager has a number for a model (vendors.md 2.1).
 		if strings.Trim(model, "0123456789.- ") != "" {
 			id.Product = model
@@ -43,6 +46,17 @@ func bareVersion(version, product string) string {
 		v = v[1:]
 	}
 	return v
+}
+
+// productIn is what a version is of, where it names that: of an early iLO 5 only
+// "iLO 5 v1.45" says which iLO it is.
+var productIn = regexp.MustCompile(`^(.*[^ ]) +[vV][0-9]`)
+
+func productOf(version string) string {
+	if m := productIn.FindStringSubmatch(strings.TrimSpace(version)); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 // chooseProfile picks the row: the one that the site file names, else the first

@@ -16,12 +16,13 @@ import (
 
 // resetTypes maps our kinds to Redfish's, best first. On comes before ForceOn:
 // every BMC that takes ForceOn takes On, and On is what others send (vendors.md
-// 2.7). PushPowerButton is a toggle, and the last resort.
+// 2.7). PushPowerButton is a toggle: it asks a machine that is on to shut down, as
+// on iLO 5 before GracefulShutdown came, and is the last resort.
 var resetTypes = []struct {
 	kind  bmc.ResetKind
 	types []schemas.ResetType
 }{
-	{bmc.GracefulShutdown, []schemas.ResetType{schemas.GracefulShutdownResetType}},
+	{bmc.GracefulShutdown, []schemas.ResetType{schemas.GracefulShutdownResetType, schemas.PushPowerButtonResetType}},
 	{bmc.ForceOff, []schemas.ResetType{schemas.ForceOffResetType, "Off"}}, // Off: Cray EX
 	{bmc.PowerUp, []schemas.ResetType{schemas.OnResetType, schemas.ForceOnResetType, schemas.PushPowerButtonResetType}},
 	{bmc.Restart, []schemas.ResetType{
@@ -125,7 +126,7 @@ func (c *Client) Reset(ctx context.Context, kind bmc.ResetKind) error {
 			"change the node's power by hand")
 	}
 	if t == schemas.PushPowerButtonResetType {
-		if done, err := c.pushable(ctx, op); done || err != nil {
+		if done, err := c.pushable(ctx, op, kind); done || err != nil {
 			return err
 		}
 	}
@@ -166,23 +167,28 @@ func (c *Client) held(ctx context.Context, kind bmc.ResetKind, refused *bmc.Erro
 	return nil
 }
 
-// pushable makes sure that the power button switches on: it is a toggle, and
-// switches a running machine off. done means that the machine is on already.
-func (c *Client) pushable(ctx context.Context, op string) (done bool, err error) {
+// pushable makes sure that the power button does what is asked for: it is a toggle,
+// which switches a machine on that is off, and asks one that is on to shut down.
+// done means that the machine is as wanted already.
+func (c *Client) pushable(ctx context.Context, op string, kind bmc.ResetKind) (done bool, err error) {
+	from, to := bmc.PowerOff, bmc.PowerOn
+	if kind == bmc.GracefulShutdown {
+		from, to = to, from
+	}
 	sys, err := c.readSystem(ctx, c.tree.System)
 	if err != nil {
 		return false, err
 	}
 	power, err := powerOf(sys)
-	if err != nil || power == bmc.PowerOff {
+	if err != nil || power == from {
 		return false, err
 	}
-	if power == bmc.PowerOn {
+	if power == to {
 		return true, nil
 	}
 	return false, &bmc.Error{
 		Op: op, Kind: bmc.KindBusy, Hint: "try again when the node's power has settled",
-		Err: fmt.Errorf("the BMC can only push the power button, and the node is not off: its power is %q", power),
+		Err: fmt.Errorf("the BMC can only push the power button for that, and the node's power is neither on nor off but %q", power),
 	}
 }
 
