@@ -91,11 +91,21 @@ var asrockRack = gigabyte.like(func(k *kind) {
 	k.always = Behaviour{FullBoot: true, ResetActionInfo: true}
 })
 
-// tsm is Lenovo's MegaRAC (2.1, 3.2).
-var tsm = gigabyte.like(func(k *kind) {
-	k.manufacturer, k.model, k.firmware = "Lenovo", "ThinkSystem SR635", "AMBT11N"
-	k.systemOem = doc{"Lenovo": doc{"FrontPanelUSB": "Server"}}
-})
+// tsm is Lenovo's MegaRAC (2.1, 3.2): it mounts from https, CIFS and NFS servers,
+// and an early one, tsmEarly, from NFS servers only. An ActionInfo tells which.
+var (
+	tsm = gigabyte13.like(func(k *kind) {
+		k.manufacturer, k.model, k.firmware = "Lenovo", "ThinkSystem SR635", "AMBT42H"
+		k.systemOem = doc{"Lenovo": doc{"FrontPanelUSB": "Server"}}
+		k.cdOption, k.also = "", nil
+		k.always = Behaviour{InsertTask: TaskInBody, InsertInfo: true, InsertNeeds: []string{"TransferProtocolType"}, HTTPSOnly: true, FullBoot: true}
+	})
+	tsmEarly = gigabyte.like(func(k *kind) {
+		k.manufacturer, k.model, k.firmware = "Lenovo", "ThinkSystem SR655", "AMBT11N"
+		k.systemOem = doc{"Lenovo": doc{"FrontPanelUSB": "Server"}}
+		k.always = Behaviour{ResetActionInfo: true, InsertInfo: true, HTTPSOnly: true, HTTPOnly: true}
+	})
+)
 
 const (
 	rmediaAction     = "/Actions/Oem/Ami/VirtualMedia.EnableRMedia"

@@ -333,6 +333,8 @@ func insertInfoDoc(slot string) func(view) doc {
 // protocols are the TransferProtocolTypes that images may be mounted by.
 func (b Behaviour) protocols() []string {
 	switch {
+	case b.HTTPSOnly && b.HTTPOnly:
+		return []string{"NFS"}
 	case b.HTTPSOnly:
 		return []string{"HTTPS", "CIFS"}
 	case b.HTTPOnly:

@@ -87,7 +87,7 @@ const (
 
 var kinds = map[Kind]kind{
 	ILO4: ilo4, ILO5: ilo5, ILO5Early: ilo5Early, ILO6: ilo6, ILO7: ilo7,
-	Gigabyte: gigabyte, Gigabyte13: gigabyte13, DGX: dgx, ASRockRack: asrockRack, MegaRAC: megaRAC, TSM: tsm,
+	Gigabyte: gigabyte, Gigabyte13: gigabyte13, DGX: dgx, ASRockRack: asrockRack, MegaRAC: megaRAC, TSM: tsm, TSMEarly: tsmEarly,
 	IDRAC8: idrac8, IDRAC9Old: idrac9Old, IDRAC9: idrac9, IDRAC10: idrac10,
 	SupermicroX10: supermicroX10, SupermicroX11: supermicroX11, Supermicro: supermicro, SupermicroARS: supermicroARS,
 	XCC: xcc, XCC2: xcc2, XCC3: xcc3,

@@ -28,7 +28,8 @@ const (
 	DGX           Kind = "dgx"            // NVIDIA DGX H100, MegaRAC with a settings object (3.13)
 	ASRockRack    Kind = "asrockrack"     // ASRockRack, MegaRAC (3.2)
 	MegaRAC       Kind = "megarac"        // MegaRAC of other makers (3.2)
-	TSM           Kind = "tsm"            // Lenovo's MegaRAC, media by an interface of its own (3.2)
+	TSM           Kind = "tsm"            // Lenovo's MegaRAC, no http (3.2)
+	TSMEarly      Kind = "tsm-early"      // and with early firmware: NFS only
 	IDRAC8        Kind = "idrac8"         // Dell iDRAC 8: virtual media are read-only (3.4)
 	IDRAC9Old     Kind = "idrac9-5"       // Dell iDRAC 9 before 6.00.02: armed by attributes (3.4)
 	IDRAC9        Kind = "idrac9"         // Dell iDRAC 9 6.x and 7.x: media on both sides (3.4)

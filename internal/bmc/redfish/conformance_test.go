@@ -94,6 +94,14 @@ var behaviours = []entry{
 	{"two hosts", bmcsim.Generic, bmcsim.Behaviour{TwinSystem: true}},
 	{"a settings object", bmcsim.Generic, bmcsim.Behaviour{SettingsObject: "Settings"}},
 	{"dates of zeros", bmcsim.Generic, bmcsim.Behaviour{ZeroDates: true}},
+	{"https only", bmcsim.Generic, bmcsim.Behaviour{HTTPSOnly: true}},
+	{"http only", bmcsim.Generic, bmcsim.Behaviour{HTTPOnly: true}},
+	{"a doubled name in the echo", bmcsim.Generic, bmcsim.Behaviour{Echo: bmcsim.EchoDoubled}},
+	{"None in the echo", bmcsim.Generic, bmcsim.Behaviour{Echo: bmcsim.EchoNone, NoneWhenEmpty: true}},
+	{"a name that wants a second eject", bmcsim.Generic, bmcsim.Behaviour{EjectKeepsName: true}},
+	{"a power on that conflicts", bmcsim.Generic, bmcsim.Behaviour{PowerOnConflicts: true}},
+	{"busy in POST", bmcsim.Generic, bmcsim.Behaviour{BusyInPost: true, RetryAfter: 1}},
+	{"what a session inserts goes with it", bmcsim.XCC, bmcsim.Behaviour{SessionUnmounts: true}},
 }
 
 // TestConformance runs the suite over TLS with the rows that the program ships,
@@ -132,7 +140,7 @@ func traits(k bmcsim.Kind, b bmcsim.Behaviour) bmcsim.Behaviour {
 	among := func(all ...bmcsim.Kind) bool { return slices.Contains(all, k) }
 	b.OverrideStays = b.OverrideStays || among(bmcsim.SushyTools)
 	b.NameNeverClears = b.NameNeverClears || among(bmcsim.Supermicro, bmcsim.SupermicroARS, bmcsim.SupermicroX11)
-	b.HTTPSOnly = b.HTTPSOnly || among(bmcsim.OpenBMC, bmcsim.GB200, bmcsim.IRMC, bmcsim.XFusion)
+	b.HTTPSOnly = b.HTTPSOnly || among(bmcsim.OpenBMC, bmcsim.GB200, bmcsim.IRMC, bmcsim.XFusion, bmcsim.TSM)
 	if among(bmcsim.IDRAC10) {
 		b.Echo = bmcsim.EchoBlank
 	}
@@ -173,14 +181,14 @@ func bare(t *testing.T, e entry) (*bmcsim.Machine, *host, bmctest.Harness) {
 			return methods
 		},
 		KeepsName: is.NameNeverClears, ManySlots: e.kind == bmcsim.OpenBMC,
-		BootsDisk: is.IgnoreCd, KeepsOverride: is.OverrideStays, EchoesNothing: is.Echo == bmcsim.EchoBlank,
+		BootsDisk: is.IgnoreCd, KeepsOverride: is.OverrideStays, EchoesNothing: is.Echo == bmcsim.EchoBlank || is.Echo == bmcsim.EchoNone,
 	}
 	if is.HTTPSOnly {
 		for i, image := range out.Images {
 			out.Images[i] = "https" + strings.TrimPrefix(image, "http")
 		}
 	}
-	if slices.Contains([]bmcsim.Kind{bmcsim.Gigabyte, bmcsim.Gigabyte13, bmcsim.DGX, bmcsim.ASRockRack, bmcsim.MegaRAC}, e.kind) {
+	if slices.Contains([]bmcsim.Kind{bmcsim.Gigabyte, bmcsim.Gigabyte13, bmcsim.DGX, bmcsim.ASRockRack, bmcsim.MegaRAC, bmcsim.TSM}, e.kind) {
 		out.SetRemote = m.SetRemoteMedia
 	}
 	return m, h, out

@@ -265,6 +265,12 @@ func TestWhoSays(t *testing.T) {
 		"the manager's Oem":            {put("/redfish/v1/Managers/1", `{`, `{"Oem":{"Cisco":null},`), "cisco-cimc"},
 		"an Oem of the wrong type":     {put("/redfish/v1/", `{`, `{"Oem":["Dell"],`), "generic"},
 		"a Vendor of the wrong type":   {put("/redfish/v1/", `{`, `{"Vendor":{"Dell":1},`), "generic"},
+		"a board of Lenovo's with AMI": {put(sysPath, `{`, `{"Manufacturer":"Lenovo","Model":"HG634N_V2","Oem":{"Ami":{}},`), "ami-megarac"},
+		"a TSM":                        {put(sysPath, `{`, `{"Manufacturer":"Lenovo","Model":"ThinkSystem SR635","Oem":{"Ami":{}},`), "lenovo-tsm"},
+		"the version's product": {func(s *script) {
+			put("/redfish/v1/", `{`, `{"Oem":{"Hpe":{}},`)(s)
+			s.docs["/redfish/v1/Managers/1"] = `{"FirmwareVersion":"iLO 5 v1.45"}`
+		}, "hpe-ilo5"},
 		"a framework of another maker": {put("/redfish/v1/", `{`, `{"Oem":{"Intel_RackScale":{}},`), "generic"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,7 +36,7 @@ var refusals = map[bmcsim.Kind]struct {
 	bmcsim.OpenBMCStock:  {bmc.KindUnsupported, "built without virtual media"},
 	bmcsim.IDRAC8:        {bmc.KindUnsupported, "cannot mount any"},
 	bmcsim.SupermicroX10: {bmc.KindUnsupported, "CfgCD"},
-	bmcsim.TSM:           {bmc.KindUnsupported, "NFS servers only"},
+	bmcsim.TSMEarly:      {bmc.KindURL, "says that it mounts by nfs only"},
 	bmcsim.IBMC:          {bmc.KindUnsupported, "VmmControl only"},
 	bmcsim.HDM:           {bmc.KindUnsupported, "VmmControl only"},
 	bmcsim.Inspur:        {bmc.KindURL, "mounts by nfs only"},
