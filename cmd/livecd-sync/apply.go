@@ -21,6 +21,7 @@ type applyFlags struct {
 	accept  []string
 	batch   string
 	maxFail int
+	paused  bool // pauses are passed over
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -47,6 +48,7 @@ second one ends at once.
 	c.Flags().Var(&rangeList{&fl.accept}, "accept-data-loss", acceptUsage)
 	a.recordFlags(c)
 	a.lockFlags(c)
+	c.Flags().BoolVar(&fl.paused, "even-paused", false, "change nodes too that are paused")
 	c.Flags().StringVar(&fl.batch, "batch", "", "how many nodes may be down at once: N or N%")
 	c.Flags().IntVar(&fl.maxFail, "max-fail", 0, "start no further node once so many have failed (0: never)")
 	return c
@@ -119,6 +121,9 @@ func (a *app) plannedApply(ctx context.Context, args []string, fl applyFlags) (*
 		if why := doc.Stale(p); len(why) > 0 {
 			return nil, plan.Plan{}, fmt.Errorf("%s is stale, nothing was done:\n  %s\n  → plan again, or give the --accept-data-loss that it was made with", args[0], strings.Join(why, "\n  "))
 		}
+	}
+	if !fl.paused {
+		t.blockPaused(&p)
 	}
 	return t, p, nil
 }

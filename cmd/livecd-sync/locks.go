@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/plan"
 	"github.com/livecd-sync/livecd-sync/internal/site"
+	"github.com/livecd-sync/livecd-sync/internal/watch/policy"
 	"github.com/livecd-sync/livecd-sync/internal/writers"
 )
 
@@ -20,83 +22,204 @@ func (a *app) lockFlags(c *cobra.Command) {
 	c.Flags().DurationVar(&a.lockWait, "lock-wait", 0, "how long to wait for a node that another livecd-sync works on")
 }
 
-// locks are those of the site's nodes, taken in the name of the command.
-func (a *app) locks(s *site.Site, command string) (writers.Locks, error) {
-	dir := a.stateDir("locks")
-	if dir == "" {
+// A sharing is what the writers of a site have in common.
+type sharing struct {
+	writers.Locks
+	writers.Book
+}
+
+// share joins the writers of the site, in the name of the command.
+func (a *app) share(s *site.Site, command string) (*sharing, error) {
+	locks, notes := a.stateDir("locks"), a.stateDir("nodes")
+	if locks == "" {
 		return nil, fmt.Errorf("there is no place to keep locks in; set HOME or XDG_STATE_HOME to the same for all that change this site, with absolute paths")
 	}
-	return &writers.Files{Dir: filepath.Join(dir, s.Name), Me: writers.Me(command), Clock: a.clock, Wait: a.lockWait}, nil
+	return &sharing{
+		Locks: &writers.Files{Dir: filepath.Join(locks, s.Name), Me: writers.Me(command), Clock: a.clock, Wait: a.lockWait},
+		Book:  &writers.FileBook{Dir: filepath.Join(notes, s.Name)},
+	}, nil
 }
 
 // alone makes the command, from now on, the only writer of each node that it
 // works on.
 func (t *target) alone(command string) error {
-	locks, err := t.app.locks(t.site, command)
+	s, err := t.app.share(t.site, command)
 	if err != nil {
 		return err
 	}
-	t.locks = locks
+	t.shared = s
 	return nil
 }
 
-// look sees who holds the nodes' locks, for Fresh later, and notes it in the
-// plan. That it cannot be seen shows when a lock is taken.
-func (t *target) look(ctx context.Context) map[string]writers.Seen {
-	locks := t.locks
-	if locks == nil {
+// look sees who holds the nodes' locks, for Fresh later, and which are paused.
+// What cannot be seen shows when a lock is taken.
+func (t *target) look(ctx context.Context) {
+	t.seen, t.pauses = nil, nil
+	s := t.shared
+	if s == nil {
 		var err error
-		if locks, err = t.app.locks(t.site, ""); err != nil {
-			return nil
+		if s, err = t.app.share(t.site, ""); err != nil {
+			return
 		}
 	}
-	seen, err := locks.Look(ctx, t.site.NodeNames())
-	if err != nil {
-		t.log.Warn().Err(err).Msg("it cannot be seen who works on the nodes")
-		return nil
+	var err, pausesErr error
+	t.seen, err = s.Look(ctx, t.site.NodeNames())
+	t.pauses, pausesErr = writers.Pauses(ctx, s, t.app.clock.Now())
+	if err := errors.Join(err, pausesErr); err != nil && ctx.Err() == nil {
+		t.log.Warn().Err(err).Msg("it cannot be seen who works on the nodes, and which are paused")
 	}
-	return seen
 }
 
-// noteHolders says in the plan who works on which node.
-func noteHolders(p *plan.Plan, seen map[string]writers.Seen) {
+// noteWriters says in the plan who works on which node, and which are paused.
+func (t *target) noteWriters(p *plan.Plan) {
 	for i, n := range p.Nodes {
-		if h := seen[n.Node].Holder; h != nil {
+		if h := t.seen[n.Node].Holder; h != nil {
 			p.Nodes[i].Notes = append(p.Nodes[i].Notes, "it is worked on by "+h.String())
 		}
+		if pause, paused := t.pauses[n.Node]; paused {
+			p.Nodes[i].Notes = append(p.Nodes[i].Notes, pause.String())
+		}
 	}
 }
 
-// claim takes the node for a run of a plan.
+// blockPaused blocks the nodes of the plan that are paused.
+func (t *target) blockPaused(p *plan.Plan) {
+	for i, n := range p.Nodes {
+		if pause, paused := t.pauses[n.Node]; paused && n.State == plan.Change {
+			p.Nodes[i].State, p.Nodes[i].Steps, p.Nodes[i].Err = plan.Blocked, nil, pausedError(n.Node, pause)
+		}
+	}
+}
+
+func pausedError(node string, p writers.Pause) *bmc.Error {
+	return &bmc.Error{
+		Kind: bmc.KindBusy, Err: fmt.Errorf("it is %s", p),
+		Hint: "`livecd-sync resume " + node + "` ends that; `livecd-sync apply --even-paused` passes over it",
+	}
+}
+
+// Rules bind who works by himself.
+type rules interface {
+	// May says why nothing may be done to the node now.
+	May(ctx context.Context, n site.Node) error
+	// Start says why a plan that harms may not be begun now.
+	Start(ctx context.Context, np plan.NodePlan) error
+}
+
+// claim takes the node for a run of a plan by a person.
 func (t *target) claim(ctx context.Context, n site.Node) (apply.Claim, error) {
-	l, err := t.locks.Lock(ctx, n.Name)
+	return t.claimUnder(ctx, n, nil)
+}
+
+// claimUnder takes the node for a run of a plan, which rules bind unless they are
+// nil.
+func (t *target) claimUnder(ctx context.Context, n site.Node, r rules) (apply.Claim, error) {
+	l, err := t.shared.Lock(ctx, n.Name)
 	if err != nil {
 		return nil, err
 	}
 	seen, looked := t.seen[n.Name]
-	return &claim{lock: l, fresh: looked && l.Fresh(seen), log: func(err error) {
-		t.log.Warn().Str("node", n.Name).Err(err).Msg("its lock could not be given back in order")
-	}}, nil
+	c := &claim{t: t, node: n, lock: l, fresh: looked && l.Fresh(seen), rules: r}
+	if c.attempt, c.noted, err = t.attempt(ctx, n); err != nil && r == nil {
+		err = nil // a person looks for himself
+	}
+	if err == nil && r != nil {
+		err = r.May(ctx, n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Unlock())
+	}
+	return c, nil
 }
 
-// A claim is a node's lock, for a run of a plan.
+// attempt is what was done for what the site file wants of the node now, and
+// whether that is noted.
+func (t *target) attempt(ctx context.Context, n site.Node) (a policy.Attempt, noted bool, err error) {
+	wish := policy.WishOf(n, t.site.Images, t.images)
+	note, err := t.shared.Get(ctx, writers.Attempts, n.Name)
+	if err != nil || note == nil {
+		return policy.Attempt{Wish: wish}, false, err
+	}
+	if a, err = readAttempt(note); err != nil {
+		return policy.Attempt{Wish: wish}, true, err
+	}
+	return a.For(wish), true, nil
+}
+
+func readAttempt(note []byte) (policy.Attempt, error) {
+	var a policy.Attempt
+	if err := json.Unmarshal(note, &a); err != nil {
+		return a, &bmc.Error{
+			Op: "read what was tried with the node", Kind: bmc.KindBusy, Err: err,
+			Hint: "see how the node stands, and run `livecd-sync apply`, which writes that anew",
+		}
+	}
+	return a, nil
+}
+
+// A claim is a node's lock, for a run of a plan, with what is written down of
+// it.
 type claim struct {
-	lock  writers.Lock
-	fresh bool
-	log   func(error)
+	t       *target
+	node    site.Node
+	lock    writers.Lock
+	fresh   bool
+	rules   rules // nil: a person has looked at the plan
+	attempt policy.Attempt
+	noted   bool
+	ran     plan.NodePlan // what harms of it was begun
 }
 
-func (c *claim) Fresh() bool                                { return c.fresh }
-func (c *claim) Lost() <-chan struct{}                      { return c.lock.Lost() }
-func (c *claim) Start(context.Context, plan.NodePlan) error { return nil }
+func (c *claim) Fresh() bool           { return c.fresh }
+func (c *claim) Lost() <-chan struct{} { return c.lock.Lost() }
 
-func (c *claim) Harm(ctx context.Context, _ plan.NodePlan, _ plan.Action) error {
-	return c.lock.Check(ctx)
+func (c *claim) Start(ctx context.Context, np plan.NodePlan) error {
+	if c.rules == nil {
+		return nil
+	}
+	return c.rules.Start(ctx, np)
 }
 
-func (c *claim) Release() {
-	if err := c.lock.Unlock(); err != nil {
-		c.log(err)
+// Harm writes down what is about to be done, for whoever comes after a run that
+// is cut off.
+func (c *claim) Harm(ctx context.Context, np plan.NodePlan, a plan.Action) error {
+	if err := c.lock.Check(ctx); err != nil {
+		return err
+	}
+	if c.rules != nil {
+		if err := c.attempt.Forbids(a, np.Facts); err != nil {
+			return err
+		}
+	}
+	if a.Effect() != plan.Destroys {
+		return nil
+	}
+	c.attempt, c.ran = c.attempt.Begin(a, np.Facts, c.t.app.clock.Now()), np
+	return c.write(ctx)
+}
+
+func (c *claim) write(ctx context.Context) error {
+	note, err := json.Marshal(c.attempt)
+	if err != nil {
+		return err
+	}
+	c.noted = true
+	return c.t.shared.Put(ctx, writers.Attempts, c.node.Name, note)
+}
+
+func (c *claim) Release(res apply.NodeResult) {
+	ctx := context.Background() // whatever ended the run, this is written
+	var over bool
+	c.attempt, over = c.attempt.End(c.ran, res, c.t.app.clock.Now())
+	var err error
+	switch {
+	case over && c.noted:
+		err = c.t.shared.Remove(ctx, writers.Attempts, c.node.Name)
+	case !over:
+		err = c.write(ctx)
+	}
+	if err := errors.Join(err, c.lock.Unlock()); err != nil {
+		c.t.log.Warn().Str("node", c.node.Name).Err(err).Msg("it could not be written down in order how its run ended")
 	}
 }
 
@@ -104,7 +227,7 @@ func (c *claim) Release() {
 func (t *target) locked(f eachFunc) eachFunc {
 	return func(ctx context.Context, n site.Node) (nodeOutcome, bool) {
 		waiting, done := t.app.untilStop(ctx)
-		l, err := t.locks.Lock(waiting, n.Name)
+		l, err := t.shared.Lock(waiting, n.Name)
 		done()
 		if err != nil {
 			return nodeOutcome{Name: n.Name, Error: errorOf(err)}, true

@@ -19,6 +19,15 @@ func runWith(out, err io.Writer) int {
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	return run(context.Background(), os.Args[1:], stdio{
-		in: os.Stdin, out: out, err: err, signals: signals, getenv: os.Getenv,
+		in: os.Stdin, out: out, err: err, signals: signals, getenv: os.Getenv, hangUp: hangUp,
 	})
+}
+
+// hangUp sends hang-ups to the channel.
+func hangUp(to chan<- os.Signal) func() {
+	if signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		return func() {}
+	}
+	signal.Notify(to, syscall.SIGHUP)
+	return func() { signal.Stop(to) }
 }

@@ -27,6 +27,9 @@ type stdio struct {
 	out, err io.Writer
 	signals  <-chan os.Signal // interrupts and requests to end
 	getenv   func(string) string
+	// hangUp makes the process be told of hang-ups instead of being ended by them,
+	// until the func that it returns is called; nil: it cannot be told.
+	hangUp func(chan<- os.Signal) func()
 }
 
 // The exit status of every command.
@@ -115,6 +118,31 @@ func (a *app) watchSignals(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { close(over); <-ended; cancel(nil) }
 }
 
+// hangups are the hang-ups from now on, with which a service is asked to look
+// again. What it returns ends that.
+func (a *app) hangups() (<-chan struct{}, func()) {
+	if a.hangUp == nil {
+		return nil, func() {}
+	}
+	signals, asked, over := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+	noMore := a.hangUp(signals)
+	go func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-signals:
+			}
+			select {
+			case <-over:
+				return
+			case asked <- struct{}{}:
+			}
+		}
+	}()
+	return asked, func() { noMore(); close(over) }
+}
+
 // sayWhenStopped acknowledges the first signal, for commands that then come to a
 // safe point. What it returns ends that.
 func (a *app) sayWhenStopped() func() {
@@ -171,7 +199,7 @@ Start with: livecd-sync sim --help (a simulated site, no hardware needed).
 	a.globalFlags(root)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddCommand(
-		a.validateCommand(), a.doctorCommand(), a.trustCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.statusCommand(),
+		a.validateCommand(), a.doctorCommand(), a.trustCommand(), a.planCommand(), a.applyCommand(), a.watchCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(),
 		a.backupCommand(), a.restoreCommand(), a.backupsCommand(), a.overlayCommand(), a.consoleCommand(), a.simCommand(), a.versionCommand(), a.manCommand(),
 	)
 	return root

@@ -42,8 +42,9 @@ type target struct {
 	certificates certificates
 	recorder     *recording.Recorder // nil: nothing is recorded
 
-	locks writers.Locks           // nil: the command changes no node
-	seen  map[string]writers.Seen // of the locks, before the nodes were last observed
+	shared *sharing                 // nil: the command changes no node
+	seen   map[string]writers.Seen  // of the locks, before the nodes were last observed
+	pauses map[string]writers.Pause // that held then
 }
 
 // open loads the site file, selects the nodes and fetches their secrets, so that
@@ -266,11 +267,11 @@ type plainError struct{ error }
 
 // plan observes the selected nodes and computes what they need.
 func (t *target) plan(ctx context.Context) plan.Plan {
-	t.seen = t.look(ctx) // before they are observed: what changes after is seen by it
+	t.look(ctx) // before they are observed: by it is seen what changes after
 	o := t.observer().Run(ctx, t.site)
 	t.images = o.Images
 	p := plan.Compute(t.site, o, t.accept)
-	noteHolders(&p, t.seen)
+	t.noteWriters(&p)
 	return p
 }
 

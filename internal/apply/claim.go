@@ -23,8 +23,9 @@ type Claim interface {
 	// look at the node: np.Facts has what the plan was made of, or what was seen
 	// since. The error of both, a *bmc.Error, keeps the rest from being done.
 	Harm(ctx context.Context, np plan.NodePlan, a plan.Action) error
-	// Release gives the node to whoever is next.
-	Release()
+	// Release gives the node to whoever is next, and is told how the run of it
+	// ended.
+	Release(res NodeResult)
 }
 
 var errLost = errors.New("stopped before this: the node's lock is about to go to another writer")
@@ -132,7 +133,7 @@ func (r *run) tidyAlone(ctx context.Context, n site.Node, f plan.Facts) error {
 	if err != nil {
 		return nil // it is tidied by whoever has it, or next time
 	}
-	defer c.Release()
+	defer c.Release(NodeResult{Node: n.Name, Converged: true})
 	if !c.Fresh() {
 		return nil
 	}

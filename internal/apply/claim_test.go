@@ -30,7 +30,7 @@ type testClaim struct {
 
 func (c *testClaim) Fresh() bool           { return !c.stale }
 func (c *testClaim) Lost() <-chan struct{} { return c.lost }
-func (c *testClaim) Release()              { c.released++ }
+func (c *testClaim) Release(NodeResult)    { c.released++ }
 
 func (c *testClaim) Start(context.Context, plan.NodePlan) error { return c.start }
 

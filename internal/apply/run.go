@@ -198,7 +198,7 @@ func (r *run) node(ctx context.Context, n site.Node, np plan.NodePlan) NodeResul
 		return res
 	}
 	w := &work{run: r, node: n, plan: np, host: np.Facts.Host}
-	defer w.close(ctx)
+	defer func() { w.close(ctx, res) }()
 	if err := w.takeClaim(ctx); err != nil {
 		res.refuse(err)
 		r.tell(Event{Node: np.Node, Phase: Skipped, Err: err})
@@ -222,6 +222,8 @@ func (w *work) conclude(ctx context.Context, res *NodeResult) {
 	switch {
 	case res.Err != nil:
 		w.tell(Event{Node: w.node.Name, Phase: Failed, Err: res.Err})
+	case !res.Converged && w.plan.Partial:
+		w.tell(Event{Node: w.node.Name, Phase: Done, Detail: "the rest of what it needs is left"})
 	case !res.Converged:
 		res.Err = stillToDo(res.After)
 		w.tell(Event{Node: w.node.Name, Phase: Failed, Err: res.Err})

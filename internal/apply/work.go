@@ -52,7 +52,7 @@ func (w *work) bmc(ctx context.Context) (bmc.Client, error) {
 	return c, nil
 }
 
-func (w *work) close(ctx context.Context) {
+func (w *work) close(ctx context.Context, res NodeResult) {
 	switch {
 	case w.holds && w.atRisk && !w.converged:
 		w.stayedDown() // it may be off: its place is not free
@@ -60,7 +60,7 @@ func (w *work) close(ctx context.Context) {
 		w.down.Release(1)
 	}
 	if w.claim != nil {
-		defer w.claim.Release()
+		defer w.claim.Release(res)
 	}
 	if w.client != nil {
 		// A session that could not be ended times out on the BMC; nothing that was

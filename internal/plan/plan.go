@@ -25,6 +25,8 @@ type NodePlan struct {
 	Steps []Step
 	// Err says why the node is failed or blocked; nil otherwise.
 	Err *bmc.Error
+	// Partial: the steps are only some of those that the node needs.
+	Partial bool
 	// Proof says by what the node is known to run what it should.
 	Proof Proof
 	// Notes are what a person should know and no step tells.

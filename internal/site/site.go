@@ -18,6 +18,7 @@ type Site struct {
 	Images map[string]Image
 	Stores map[string]Store
 	Serve  *Serve // nil when the file has none
+	Watch  Watch
 	Nodes  []Node // in the order of their names, numbers by value (n2 before n10)
 	// Groups maps a group to the names of its nodes, in the order of Nodes.
 	Groups map[string][]string

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -19,7 +20,14 @@ import (
 type directories struct {
 	fs   *fsnotify.Watcher
 	path string
+	more []string // files that are watched besides
 	now  route
+}
+
+func (d *directories) also(files []string) bool {
+	others := !slices.Equal(d.more, files)
+	d.more = slices.Clone(files)
+	return others
 }
 
 // concerns tells whether an entry of that name lies on the way to the file. It
@@ -33,16 +41,19 @@ func (d *directories) concerns(entry string) bool {
 // every event that concerns the file, since any may have been a link that now
 // leads elsewhere.
 func (d *directories) follow() error {
-	path, err := filepath.Abs(d.path)
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", d.path, err)
+	var err error
+	paths := append([]string{d.path}, d.more...)
+	for i, p := range paths {
+		if paths[i], err = filepath.Abs(p); err != nil {
+			return fmt.Errorf("watch %s: %w", p, err)
+		}
 	}
 	// A link may be changed between reading it and watching its directory, unseen;
 	// so look again until nothing has changed meanwhile.
 	for range mostLinks {
-		d.now = routeTo(path)
+		d.now = routes(paths)
 		err = d.add(d.now)
-		if slices.Equal(d.now.dirs, routeTo(path).dirs) {
+		if slices.Equal(d.now.dirs, routes(paths).dirs) {
 			break
 		}
 	}
@@ -104,6 +115,16 @@ func routeTo(path string) route {
 	return r
 }
 
+// routes are those of all paths together.
+func routes(paths []string) route {
+	var all route
+	for _, p := range paths {
+		r := routeTo(p)
+		all.dirs, all.parents, all.names = appendNew(all.dirs, r.dirs...), appendNew(all.parents, r.parents...), appendNew(all.names, r.names...)
+	}
+	return all
+}
+
 // through adds the directory that holds the entry, or would.
 func (r *route) through(entry string) {
 	dir := filepath.Dir(entry)
@@ -144,14 +165,52 @@ func appendNew(list []string, more ...string) []string {
 
 // digest reads the file.
 func (d *directories) digest() (string, error) {
-	f, err := os.Open(d.path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }() // it was only read
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if err := content(h, d.path); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// digestMore looks at the other files. One that is missing or cannot be read is as
+// it is.
+func (d *directories) digestMore() string {
+	h := sha256.New()
+	for _, path := range d.more {
+		fmt.Fprintf(h, "\x00%s\x00", path)
+		info, err := os.Stat(path)
+		if err == nil && info.Size() <= mostRead {
+			err = content(h, path)
+		}
+		if err != nil {
+			fmt.Fprintf(h, "%v", err)
+			continue
+		}
+		fmt.Fprintf(h, "\x00%d %d", info.Size(), info.ModTime().UnixNano())
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// mostRead is up to which size files are read that are watched besides: images are
+// told by their size and time.
+const mostRead = 1 << 20
+
+// content copies what a file says to w. A pipe would never end, and is no file.
+func content(w io.Writer, path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s: it is a directory", path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: it is no regular file", path)
+	}
+	_, err = io.Copy(w, f)
+	return err
 }

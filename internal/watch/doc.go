@@ -8,9 +8,13 @@
 //     one that exists where one is missing.
 //  3. An event means "look again" and nothing more, so events may be dropped and
 //     merged. When none has come for Debounce, the file is read.
-//  4. Only a file whose content has changed since the last run began makes another.
-//  5. What comes during a run makes one run after it, however much comes.
-//  6. Every period, counted from the end of a run, makes one too.
+//     A file that is never left alone is read after ten times as long.
+//  4. Only a file whose content has changed since the last run began makes another,
+//     or one that could not be read meanwhile.
+//  5. A run names further files, which are watched in the same way.
+//  6. What comes during a run makes one run after it, however much comes.
+//  7. Every period, counted from the end of a run and with some jitter, makes one
+//     too, and so does who asks, and a run that wants to be followed by another.
 //
 // The package imports nothing of this module.
 package watch

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,13 +18,18 @@ import (
 type script struct {
 	events chan fsnotify.Event
 	errors chan error
+	asks   chan struct{}
 	began  time.Time
 	took   time.Duration // by each run
+	leaves func(run int) After
 
 	mu        sync.Mutex
 	content   string
 	unread    error
 	unwatched error
+	names     []string // that each run names
+	files     []string
+	more      string
 	log       []string // each run, with when it began
 	now       int      // runs under way
 	most      int
@@ -45,9 +51,21 @@ func (s *script) digest() (content string, err error) {
 	return content, err
 }
 
+func (s *script) also(files []string) (others bool) {
+	s.set(func() { others, s.files = !slices.Equal(s.files, files), files })
+	return others
+}
+
+// digestMore is the other files' names, and what one of them says.
+func (s *script) digestMore() (content string) {
+	s.set(func() { content = strings.Join(s.files, " ") + s.more })
+	return content
+}
+
 func (*script) concerns(e string) bool { return e != "neighbour" }
 
-func (s *script) run(ctx context.Context, why Reason) {
+func (s *script) run(ctx context.Context, why Reason, also func([]string)) (after After) {
+	also(s.names)
 	s.set(func() {
 		s.now++
 		s.most = max(s.most, s.now)
@@ -57,7 +75,13 @@ func (s *script) run(ctx context.Context, why Reason) {
 	case <-time.After(s.took):
 	case <-ctx.Done():
 	}
-	s.set(func() { s.now-- })
+	s.set(func() {
+		s.now--
+		if s.leaves != nil {
+			after = s.leaves(len(s.log))
+		}
+	})
+	return after
 }
 
 func (s *script) write(content string) {
@@ -77,7 +101,11 @@ func play(t *testing.T, c Config, s *script, happens func(*script), want ...stri
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s.events, s.errors, s.began = make(chan fsnotify.Event), make(chan error), time.Now()
-		c.Run = s.run
+		s.asks = make(chan struct{})
+		c.Run, c.Asked = s.run, s.asks
+		if c.Jitter == nil {
+			c.Jitter = func(d time.Duration) time.Duration { return d }
+		}
 		w := newWatcher(c, s.events, s.errors)
 		w.dirs = s
 		ctx, cancel := context.WithCancel(t.Context())
@@ -202,5 +230,71 @@ func TestNothingToWatchIsAnError(t *testing.T) {
 	w.dirs = &script{unwatched: want}
 	if err := w.loop(t.Context()); !errors.Is(err, want) {
 		t.Errorf("loop: %v, want %v", err, want)
+	}
+}
+
+func TestAFileThatIsNeverLeftAlone(t *testing.T) {
+	play(t, Config{}, &script{content: "0"}, func(s *script) {
+		for i := range 250 { // fifty times a second
+			s.at(time.Second + time.Duration(i)*20*time.Millisecond)
+			s.write(string(rune('a' + i)))
+		}
+		s.at(time.Minute)
+	}, "first at 0s", "changed at 3s", "changed at 5s", "changed at 6.18s")
+}
+
+func TestWhatIsBackIsNews(t *testing.T) {
+	play(t, Config{}, &script{content: "0"}, func(s *script) {
+		s.at(time.Second)
+		s.set(func() { s.unread = errors.New("it is a directory") })
+		s.write("0")
+		s.at(2 * time.Second)
+		s.set(func() { s.unread = nil })
+		s.write("0") // which is what it said before
+		s.at(time.Minute)
+	}, "first at 0s", "changed at 2.2s")
+}
+
+func TestOtherFiles(t *testing.T) {
+	s := &script{content: "0", names: []string{"ca.pem"}}
+	play(t, Config{}, s, func(s *script) {
+		s.at(time.Second) // that they are watched now is no change
+		s.set(func() { s.more = "another" })
+		s.write("0")
+		s.at(time.Minute)
+	}, "first at 0s", "changed at 1.2s")
+}
+
+func TestAsked(t *testing.T) {
+	play(t, Config{Every: time.Minute}, &script{content: "0", took: 10 * time.Second}, func(s *script) {
+		for range 3 { // during a run
+			s.asks <- struct{}{}
+		}
+		s.at(30 * time.Second)
+		s.asks <- struct{}{}
+		s.at(70 * time.Second)
+	}, "first at 0s", "asked at 10s", "asked at 30s")
+}
+
+func TestARunAsksForTheNext(t *testing.T) {
+	s := &script{leaves: func(run int) After {
+		return []After{1: {Next: time.Second}, 2: {Next: time.Hour}, 3: {Every: 2 * time.Minute}, 4: {}}[min(run, 4)]
+	}}
+	play(t, Config{Every: time.Minute}, s, func(s *script) {
+		s.at(5 * time.Minute)
+	}, "first at 0s", "follow at 1s", "period at 1m1s", "period at 3m1s", "period at 4m1s")
+}
+
+func TestJitter(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		d := jitter(time.Minute)
+		if d < 54*time.Second || d > 66*time.Second {
+			t.Errorf("%s", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 10 {
+		t.Errorf("%d times", len(seen))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,8 +40,12 @@ func begin(t *testing.T, path string) *watched {
 		ended <- Run(ctx, Config{
 			Path:     path,
 			Debounce: quiet,
-			Run:      func(_ context.Context, why Reason) { w.runs <- why },
-			OnError:  func(err error) { w.errs <- err },
+			Run: func(_ context.Context, why Reason, also func([]string)) After {
+				also([]string{path + ".ca"})
+				w.runs <- why
+				return After{}
+			},
+			OnError: func(err error) { w.errs <- err },
 		})
 	}()
 	t.Cleanup(func() {
@@ -169,7 +175,9 @@ func TestWhatIsNoChange(t *testing.T) {
 	}
 }
 
-func TestDeletedAndRestoredIsNoChange(t *testing.T) {
+// A file that was gone is looked at when it is back, whatever it says: that it was
+// gone has been told.
+func TestDeletedAndRestored(t *testing.T) {
 	path := inDir(t)
 	w := begin(t, path)
 	must(t, os.Remove(path))
@@ -182,6 +190,7 @@ func TestDeletedAndRestoredIsNoChange(t *testing.T) {
 		t.Fatal("the missing file went unnoticed")
 	}
 	write(t, path, "one")
+	w.expect(Changed)
 	w.expectNone(func() { write(t, path, "two") })
 }
 
@@ -242,6 +251,44 @@ func TestLinksInACircle(t *testing.T) {
 	w.expect(Changed)
 }
 
+// A file that the run has named is watched as the first is, wherever it lies.
+func TestNamedFiles(t *testing.T) {
+	path := inDir(t)
+	w := begin(t, path)
+	write(t, path+".ca", "a certificate")
+	w.expect(Changed)
+	write(t, path+".new", "another")
+	must(t, os.Rename(path+".new", path+".ca"))
+	w.expect(Changed)
+	must(t, os.Remove(path+".ca"))
+	w.expect(Changed)
+	must(t, os.Mkdir(path+".ca", 0o700))
+	w.expect(Changed)
+}
+
+// What is no file for a while is told, and is news when it is back.
+func TestSomethingElseInItsPlace(t *testing.T) {
+	for name, put := range map[string]func(string) error{
+		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a pipe":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := inDir(t)
+			w := begin(t, path)
+			must(t, os.Remove(path))
+			must(t, put(path))
+			for err := range w.errs {
+				if strings.Contains(err.Error(), "it is") {
+					break
+				}
+			}
+			must(t, os.Remove(path))
+			write(t, path, "one")
+			w.expect(Changed)
+		})
+	}
+}
+
 func TestManyChangesAreFewRuns(t *testing.T) {
 	path := inDir(t)
 	w := begin(t, path)
@@ -255,10 +302,11 @@ func TestManyChangesAreFewRuns(t *testing.T) {
 func TestRunEndsAfterTheRunUnderWay(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := false
-	err := Run(ctx, Config{Path: inDir(t), Run: func(ctx context.Context, _ Reason) {
+	err := Run(ctx, Config{Path: inDir(t), Run: func(ctx context.Context, _ Reason, _ func([]string)) After {
 		cancel()
 		<-ctx.Done()
 		over = true
+		return After{}
 	}})
 	if err != nil || !over {
 		t.Errorf("Run returned %v, with the run over: %v", err, over)

@@ -115,6 +115,7 @@ func checkProductSections(t *testing.T, s *site.Site, dir string) {
 		},
 		Stores: map[string]site.Store{"admin": {Name: "admin", URL: "file:///var/lib/livecd-sync/backups", Pos: at("14:3")}},
 		Serve:  &site.Serve{Listen: ":80", URL: "http://10.1.1.1"},
+		Watch:  site.Watch{Every: site.DefaultWatchEvery, Apply: site.DefaultWatchApply},
 		Groups: map[string][]string{"compute": {
 			"x3000c0s3b0n0", "x3000c0s4b0n0", "x3000c0s5b0n0", "x3000c0s6b0n0", "x3000c0s7b0n0", "x3000c0s8b0n0", "x3000c0s9b0n0",
 		}},

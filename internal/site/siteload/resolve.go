@@ -60,6 +60,7 @@ func (f *file) resolve(root *value) *site.Site {
 	r.images()
 	r.serve()
 	r.stores()
+	r.watch()
 	r.inherited()
 	r.nodes()
 	r.order()
