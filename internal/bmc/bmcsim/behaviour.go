@@ -250,6 +250,9 @@ func Reported(k Kind) Behaviour {
 	}
 }
 
+// Always is what a kind does without being asked to.
+func Always(k Kind) Behaviour { return kinds[k].always }
+
 // SetBehaviour changes how the BMC behaves from now on.
 func (m *Machine) SetBehaviour(b Behaviour) {
 	m.mu.Lock()

@@ -94,6 +94,7 @@ var behaviours = []entry{
 	{"two hosts", bmcsim.Generic, bmcsim.Behaviour{TwinSystem: true}},
 	{"a settings object", bmcsim.Generic, bmcsim.Behaviour{SettingsObject: "Settings"}},
 	{"dates of zeros", bmcsim.Generic, bmcsim.Behaviour{ZeroDates: true}},
+	{"only and $expand are offered", bmcsim.Generic, bmcsim.Behaviour{MaxLevels: 2}},
 	{"https only", bmcsim.Generic, bmcsim.Behaviour{HTTPSOnly: true}},
 	{"http only", bmcsim.Generic, bmcsim.Behaviour{HTTPOnly: true}},
 	{"a doubled name in the echo", bmcsim.Generic, bmcsim.Behaviour{Echo: bmcsim.EchoDoubled}},

@@ -46,6 +46,10 @@ func (m *matrix) page(rows []bmc.Profile) string {
 	b.WriteString(m.table())
 	b.WriteString("\n## Misfortunes\n\nHow often what was told was so, of the four writes of a boot (insert, arm, power off, restart), each on a machine of its own.\n\n")
 	b.WriteString(m.struck())
+	b.WriteString("\n## Not in these tables\n\nWhat a simulated machine can do and no line above does, and what tries it instead.\n\n| behaviour | tried by |\n| --- | --- |\n")
+	for _, name := range slices.Sorted(maps.Keys(elsewhere)) {
+		fmt.Fprintf(&b, "| %s | %s |\n", name, elsewhere[name])
+	}
 	return b.String()
 }
 
