@@ -256,7 +256,7 @@ func (r *inspection) media(ctx context.Context) error {
 		if err != nil && fatal(err) {
 			return err
 		}
-		if !gone(err) || t.Enable == "" {
+		if !gone(err) { // linked, and not built in; or switched off
 			failed = errors.Join(failed, err)
 		}
 	}

@@ -91,6 +91,20 @@ func TestCardAgreesWithObserve(t *testing.T) {
 	}
 }
 
+// A collection that is linked and not there is none, on the card as in the plan
+// (OpenBMC without virtual media, iDRAC 7).
+func TestCardOfALinkToNothing(t *testing.T) {
+	s := newScript()
+	delete(s.docs, "/redfish/v1/Managers/1/VirtualMedia")
+	cl, conf := s.client(t, nil)
+	st := observe(t, cl)
+	wantNoMedia(t, st, bmc.KindUnsupported, "no virtual media slot")
+	card := inspect(t, conf)
+	if len(card.Unread) > 0 || card.CannotMount != st.CannotMount || card.Media == nil || card.Media.Access != bmc.AccessNone {
+		t.Errorf("unread %+v, %+v, %+v, but %+v", card.Unread, card.CannotMount, card.Media, st.CannotMount)
+	}
+}
+
 // A BMC that answers in part is a card with what is known and what is not.
 func TestCardOfHalfABMC(t *testing.T) {
 	whole := func(c bmc.Card) []string {
