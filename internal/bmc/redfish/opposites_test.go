@@ -55,7 +55,7 @@ func TestSecondResetEjects(t *testing.T) {
 	must(t, cl.SetBootOnce(t.Context()))
 	for want := 1; want <= 2; want++ {
 		must(t, cl.Reset(t.Context(), bmc.Restart))
-		for deadline := time.Now().Add(10 * time.Second); m.Phase() != bmc.PhaseOS; {
+		for deadline := time.Now().Add(10 * time.Second); len(h.Boots()) < want; {
 			if time.Now().After(deadline) {
 				t.Fatal("it did not come up")
 			}
