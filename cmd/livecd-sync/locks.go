@@ -15,6 +15,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/site"
 	"github.com/livecd-sync/livecd-sync/internal/watch/policy"
 	"github.com/livecd-sync/livecd-sync/internal/writers"
+	"github.com/livecd-sync/livecd-sync/internal/writers/etcdwriters"
 )
 
 // lockFlags adds --lock-wait to a command that changes nodes.
@@ -26,10 +27,14 @@ func (a *app) lockFlags(c *cobra.Command) {
 type sharing struct {
 	writers.Locks
 	writers.Book
+	etcd *etcdwriters.Site // nil: they are on this host
 }
 
 // share joins the writers of the site, in the name of the command.
 func (a *app) share(s *site.Site, command string) (*sharing, error) {
+	if s.Lock != nil {
+		return a.shareEtcd(s, command)
+	}
 	locks, notes := a.stateDir("locks"), a.stateDir("nodes")
 	if locks == "" {
 		return nil, fmt.Errorf("there is no place to keep locks in; set HOME or XDG_STATE_HOME to the same for all that change this site, with absolute paths")
@@ -38,6 +43,25 @@ func (a *app) share(s *site.Site, command string) (*sharing, error) {
 		Locks: &writers.Files{Dir: filepath.Join(locks, s.Name), Me: writers.Me(command), Clock: a.clock, Wait: a.lockWait},
 		Book:  &writers.FileBook{Dir: filepath.Join(notes, s.Name)},
 	}, nil
+}
+
+// shareEtcd joins the writers of several hosts. The connection stays for as long as
+// the program runs, or until the site file says another.
+func (a *app) shareEtcd(s *site.Site, command string) (*sharing, error) {
+	l := s.Lock
+	config := fmt.Sprintf("%q %q %+v", s.Name, command, *l)
+	if a.etcd == nil || a.etcdConfig != config {
+		e, err := etcdwriters.New(etcdwriters.Config{
+			Endpoints: l.Etcd, CA: l.CA, Cert: l.Cert, Key: l.Key, Lease: l.Lease, Site: s.Name,
+			Me: writers.Me(command), Clock: a.clock, Wait: a.lockWait,
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.etcd, a.etcdConfig = e, config
+		a.atEnd = append(a.atEnd, func() { _ = e.Close() }) // what is not given back ends with the lease
+	}
+	return &sharing{Locks: a.etcd, Book: a.etcd, etcd: a.etcd}, nil
 }
 
 // alone makes the command, from now on, the only writer of each node that it
@@ -102,8 +126,10 @@ func pausedError(node string, p writers.Pause) *bmc.Error {
 type rules interface {
 	// May says why nothing may be done to the node now.
 	May(ctx context.Context, n site.Node) error
-	// Start says why a plan that harms may not be begun now.
-	Start(ctx context.Context, np plan.NodePlan) error
+	// Start says why a plan that harms may not be begun now. It may wait for a place
+	// among the nodes that may be down, which is then to be given back; nil: there is
+	// none to give back.
+	Start(ctx context.Context, np plan.NodePlan) (place writers.Lock, err error)
 }
 
 // claim takes the node for a run of a plan by a person.
@@ -167,6 +193,7 @@ type claim struct {
 	rules   rules // nil: a person has looked at the plan
 	attempt policy.Attempt
 	noted   bool
+	place   writers.Lock  // among the nodes that may be down; nil: none is needed
 	ran     plan.NodePlan // what harms of it was begun
 }
 
@@ -177,7 +204,9 @@ func (c *claim) Start(ctx context.Context, np plan.NodePlan) error {
 	if c.rules == nil {
 		return nil
 	}
-	return c.rules.Start(ctx, np)
+	var err error
+	c.place, err = c.rules.Start(ctx, np)
+	return err
 }
 
 // Harm writes down what is about to be done, for whoever comes after a run that
@@ -217,6 +246,9 @@ func (c *claim) Release(res apply.NodeResult) {
 		err = c.t.shared.Remove(ctx, writers.Attempts, c.node.Name)
 	case !over:
 		err = c.write(ctx)
+	}
+	if c.place != nil {
+		err = errors.Join(err, c.place.Unlock())
 	}
 	if err := errors.Join(err, c.lock.Unlock()); err != nil {
 		c.t.log.Warn().Str("node", c.node.Name).Err(err).Msg("it could not be written down in order how its run ended")

@@ -19,6 +19,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/bmc"
 	"github.com/livecd-sync/livecd-sync/internal/report"
 	"github.com/livecd-sync/livecd-sync/internal/site/noderange"
+	"github.com/livecd-sync/livecd-sync/internal/writers/etcdwriters"
 )
 
 // stdio is what a run of the program has of the world.
@@ -71,6 +72,9 @@ type app struct {
 	record    string        // the directory to record into, or ""
 	redact    bool
 
+	etcd       *etcdwriters.Site // what writers of several hosts share; nil: nothing was asked of it yet
+	etcdConfig string            // by which it was made
+
 	atEnd []func() // called when the command has returned
 
 	makeTransfers sync.Once
@@ -118,13 +122,13 @@ func (a *app) watchSignals(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { close(over); <-ended; cancel(nil) }
 }
 
-// hangups are the hang-ups from now on, with which a service is asked to look
-// again. What it returns ends that.
-func (a *app) hangups() (<-chan struct{}, func()) {
+// onHangUp calls f at each hang-up, with which a service is asked to look again.
+// What it returns ends that.
+func (a *app) onHangUp(f func()) func() {
 	if a.hangUp == nil {
-		return nil, func() {}
+		return func() {}
 	}
-	signals, asked, over := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+	signals, over := make(chan os.Signal, 1), make(chan struct{})
 	noMore := a.hangUp(signals)
 	go func() {
 		for {
@@ -132,15 +136,11 @@ func (a *app) hangups() (<-chan struct{}, func()) {
 			case <-over:
 				return
 			case <-signals:
-			}
-			select {
-			case <-over:
-				return
-			case asked <- struct{}{}:
+				f()
 			}
 		}
 	}()
-	return asked, func() { noMore(); close(over) }
+	return func() { noMore(); close(over) }
 }
 
 // sayWhenStopped acknowledges the first signal, for commands that then come to a

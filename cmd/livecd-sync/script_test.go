@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/sim"
 	"github.com/livecd-sync/livecd-sync/internal/sim/vm"
 	"github.com/livecd-sync/livecd-sync/internal/sim/vm/vmtest"
+	"github.com/livecd-sync/livecd-sync/internal/testenv"
 )
 
 // The streams of every run of the program in a script are kept in this file, to
@@ -64,7 +66,7 @@ func TestScripts(t *testing.T) {
 			"disk-boot": cmdDiskBoot, "up": cmdUp, "overlay": cmdOverlay, "holds": cmdHolds, "edit": cmdEdit, "resub": cmdResub, "requests": cmdRequests,
 			"boots": cmdBoots, "sessions": cmdSessions, "handshakes": cmdHandshakes, "synced": cmdSynced, "killed": cmdKilled, "killedwhen": cmdKilledWhen,
 			"status": cmdStatus, "count": cmdCount, "asked": cmdAsked, "waitfor": cmdWaitFor, "corrupt": cmdCorrupt,
-			"serial": cmdSerial, "bmc-ssh": cmdBMCSSH, "interact": cmdInteract, "tiny": cmdTiny,
+			"etcd": cmdEtcd, "serial": cmdSerial, "bmc-ssh": cmdBMCSSH, "interact": cmdInteract, "tiny": cmdTiny,
 		},
 	})
 }
@@ -436,4 +438,24 @@ func cmdTiny(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(vmtest.CD(&iso, "TINY", "tiny", time.Time{}))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), iso.Bytes(), 0o600))
 	ts.Check(vmtest.Disk(ts.MkAbs(args[1]), "disk"))
+}
+
+// etcd starts an etcd and has the site file keep its locks there.
+func cmdEtcd(ts *testscript.TestScript, _ bool, args []string) {
+	t := ts.Value(testingKey).(testing.TB)
+	if _, err := exec.LookPath("etcd"); err != nil {
+		testenv.Unable(t, "there is no etcd: apt-get install etcd-server")
+	}
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", testenv.FreePort(t)), fmt.Sprintf("http://127.0.0.1:%d", testenv.FreePort(t))
+	cmd := exec.Command("etcd", "--data-dir", filepath.Join(world(ts).dir, "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	f, err := os.OpenFile(world(ts).site.SiteFile(), os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	_, err = fmt.Fprintf(f, "lock: {etcd: [%q], lease: %s}\n", client, args[0])
+	ts.Check(errors.Join(err, f.Close()))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/livecd-sync/livecd-sync/internal/watch/board"
 	"github.com/livecd-sync/livecd-sync/internal/watch/policy"
 	"github.com/livecd-sync/livecd-sync/internal/writers"
+	"github.com/livecd-sync/livecd-sync/internal/writers/etcdwriters"
 )
 
 func (a *app) watchCommand() *cobra.Command {
@@ -66,13 +67,22 @@ type watcher struct {
 	apply, allowReset bool
 	every             time.Duration // 0: as the site file says
 	board             *board.Board
-	shown             string // the last plan that was shown
+	wake              func()            // asks for a round
+	told              *etcdwriters.Site // who tells when watchers come and go; nil: nobody yet
+	shown             string            // the last plan that was shown
 }
 
 func (w *watcher) run(ctx context.Context) error {
 	untilStop, done := w.app.untilStop(ctx)
 	defer done()
-	asked, noMore := w.app.hangups()
+	asked := make(chan struct{}, 1)
+	w.wake = func() {
+		select {
+		case asked <- struct{}{}:
+		default: // it is asked for already
+		}
+	}
+	noMore := w.app.onHangUp(w.wake)
 	defer noMore()
 	return watch.Run(untilStop, watch.Config{
 		Path: w.app.siteFile(), Every: cmp.Or(w.every, site.DefaultWatchEvery), Asked: asked,
@@ -92,6 +102,9 @@ type round struct {
 	policy   policy.Policy
 	attempts map[string]policy.Attempt
 	plan     plan.Plan
+	places   int           // how many nodes may be down at once, of all watchers; 0: any number
+	me       string        // among the watchers
+	watchers []string      // of several hosts
 	next     time.Duration // until the next round, as far as time alone asks for one; 0: it does not
 }
 
@@ -174,7 +187,7 @@ func (r *round) look(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := r.readAttempts(ctx); err != nil {
+	if err := errors.Join(r.share(ctx), r.readAttempts(ctx)); err != nil {
 		return err
 	}
 	now, verdicts := r.app.clock.Now(), map[string]policy.Verdict{}
@@ -238,6 +251,12 @@ func (r *round) judge(np plan.NodePlan, now time.Time) policy.Verdict {
 	if _, paused := r.pauses[np.Node]; paused {
 		return policy.Verdict{} // which the plan says already
 	}
+	if other := r.others(np.Node); other != "" {
+		if np.State != plan.Change {
+			return policy.Verdict{}
+		}
+		return policy.Verdict{Why: "the watcher " + other + " looks after it"}
+	}
 	v := r.policy.Judge(r.node(np.Node), np, r.attempts[np.Node], now)
 	r.after(v.Again)
 	return v
@@ -284,7 +303,7 @@ func (r *round) some() (plan.Plan, int) {
 	places := r.site.Watch.MaxDown
 	if places > 0 {
 		for node, a := range r.attempts {
-			if a.Down() && !running[node] {
+			if a.Down() && !running[node] && r.seen[node].Holder == nil { // who is being worked on has a place
 				places--
 			}
 		}
@@ -309,7 +328,7 @@ func (r *round) applySome(ctx context.Context) {
 		return
 	}
 	runner := r.runner(some)
-	runner.MaxDown = places
+	runner.MaxDown, r.places = places, places
 	runner.Claim = func(ctx context.Context, n site.Node) (apply.Claim, error) { return r.claimUnder(ctx, n, r) }
 	progress := runner.Emit
 	runner.Emit = func(e apply.Event) {
@@ -322,6 +341,9 @@ func (r *round) applySome(ctx context.Context) {
 	now := r.app.clock.Now()
 	r.w.board.Done(res, now)
 	for _, n := range res.Nodes {
+		if n.Err != nil {
+			r.after(policy.Patience(1)) // the longer it fails, the more rounds pass it over
+		}
 		for _, s := range n.Steps {
 			if s.Outcome == apply.OutcomeDone {
 				r.after(time.Millisecond) // what was done is worth a look at what is left
@@ -349,14 +371,60 @@ func (r *round) May(ctx context.Context, n site.Node) error {
 
 // Start looks whether the window is still open once there is a place for the
 // node.
-func (r *round) Start(context.Context, plan.NodePlan) error {
+func (r *round) Start(ctx context.Context, _ plan.NodePlan) (writers.Lock, error) {
+	place, err := r.place(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if in := r.policy.Within; in != nil && !in.Contains(r.app.clock.Now()) {
-		return &bmc.Error{
+		return place, &bmc.Error{
 			Kind: bmc.KindCancelled, Err: errors.New("not begun: it is no longer within " + in.String()),
 			Hint: "wait until it is, or run `livecd-sync apply`",
 		}
 	}
+	return place, nil
+}
+
+// place waits for a place among the nodes that the watchers together may have
+// down; nil where this is the only watcher.
+func (r *round) place(ctx context.Context) (writers.Lock, error) {
+	if r.shared.etcd == nil || r.places == 0 {
+		return nil, nil
+	}
+	for {
+		if l, err := r.shared.etcd.Place(ctx, r.places); l != nil || err != nil {
+			return l, err
+		}
+		if err := r.app.clock.Sleep(ctx, time.Second); err != nil {
+			return nil, &bmc.Error{Kind: bmc.KindCancelled, Err: errInterrupted, Hint: "the next watch goes on from what it finds"}
+		}
+	}
+}
+
+// share finds out which of the watchers each node belongs to.
+func (r *round) share(ctx context.Context) error {
+	if r.shared.etcd == nil {
+		return nil
+	}
+	var err error
+	r.me, r.watchers, err = r.shared.etcd.Join(ctx)
+	if err != nil {
+		r.after(r.site.Lock.Lease)
+		return err
+	}
+	if r.w.told != r.shared.etcd {
+		r.w.told = r.shared.etcd
+		go r.shared.etcd.Changes(r.w.wake) //nolint:contextcheck // it goes on after the round
+	}
 	return nil
+}
+
+// others is who else looks after the node; "" where it is this watch.
+func (r *round) others(node string) string {
+	if owner := etcdwriters.Owner(node, r.watchers); owner != r.me {
+		return owner
+	}
+	return ""
 }
 
 // named are the files that a site file names and that change what is planned:

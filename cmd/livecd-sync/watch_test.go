@@ -13,8 +13,19 @@ import (
 func TestEveryStepCanBeAllowed(t *testing.T) {
 	var names []string
 	for _, a := range []plan.Action{
-		plan.BackupOverlay{}, plan.PowerOff{}, plan.EnableMedia{}, plan.EjectMedia{}, plan.InsertMedia{}, plan.SetBootOnce{}, plan.ClearBoot{},
-		plan.PowerOn{}, plan.Reset{}, plan.AwaitBoot{}, plan.Login{}, plan.RestoreOverlay{}, plan.Repopulate{},
+		plan.BackupOverlay{},
+		plan.PowerOff{},
+		plan.EnableMedia{},
+		plan.EjectMedia{},
+		plan.InsertMedia{},
+		plan.SetBootOnce{},
+		plan.ClearBoot{},
+		plan.PowerOn{},
+		plan.Reset{},
+		plan.AwaitBoot{},
+		plan.Login{},
+		plan.RestoreOverlay{},
+		plan.Repopulate{},
 	} {
 		names = append(names, a.Name())
 	}

@@ -78,6 +78,8 @@ var keepers = []keeper{
 	{"github.com/minio/minio-go", []string{"internal/overlay/store"}},
 	{"github.com/coreos/go-systemd", []string{"internal/media/imageserver"}},
 	{"github.com/pkg/sftp", []string{"internal/overlay/store"}},
+	{"go.etcd.io", []string{"internal/writers/etcdwriters"}},
+	{"go.uber.org/zap", []string{"internal/writers/etcdwriters"}},
 	{"github.com/gofrs/flock", []string{"internal/writers"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"mvdan.cc/sh/v3", []string{"internal/sim"}},

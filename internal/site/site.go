@@ -19,6 +19,7 @@ type Site struct {
 	Stores map[string]Store
 	Serve  *Serve // nil when the file has none
 	Watch  Watch
+	Lock   *Lock  // nil: locks are kept on each host
 	Nodes  []Node // in the order of their names, numbers by value (n2 before n10)
 	// Groups maps a group to the names of its nodes, in the order of Nodes.
 	Groups map[string][]string

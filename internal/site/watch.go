@@ -76,3 +76,13 @@ func (w Window) String() string {
 	minutes := func(d time.Duration) string { return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute) }
 	return minutes(w.From) + "-" + minutes(w.To)
 }
+
+// A Lock says where the writers of several admin hosts keep their locks.
+type Lock struct {
+	Etcd          []string      // URLs of one etcd's servers
+	Lease         time.Duration // 30s by default
+	CA, Cert, Key string        // absolute paths of PEM files, or ""
+}
+
+// DefaultLease is how long the locks of a host that is gone stay.
+const DefaultLease = 30 * time.Second

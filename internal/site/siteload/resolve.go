@@ -61,6 +61,7 @@ func (f *file) resolve(root *value) *site.Site {
 	r.serve()
 	r.stores()
 	r.watch()
+	r.lock()
 	r.inherited()
 	r.nodes()
 	r.order()

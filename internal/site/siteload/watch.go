@@ -1,6 +1,7 @@
 package siteload
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,4 +72,26 @@ func timeOfDay(s string) time.Duration {
 		return 0
 	}
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+}
+
+// lock reads where several admin hosts keep their locks.
+func (r *resolver) lock() {
+	v := r.root.get("lock")
+	if v == nil || v.bad {
+		return
+	}
+	ca, cert, key := v.get("ca"), v.get("cert"), v.get("key")
+	l := &site.Lock{Lease: site.DefaultLease, CA: r.path(ca, ca.str()), Cert: r.path(cert, cert.str()), Key: r.path(key, key.str())}
+	for _, server := range v.get("etcd").items() {
+		l.Etcd = append(l.Etcd, server.str())
+	}
+	if lease := v.get("lease"); lease.str() != "" {
+		if l.Lease = duration(lease.str()); l.Lease < 2*time.Second || l.Lease > time.Hour {
+			r.fail(lease, quote(lease.str())+" is no time for a lease", "write from 2s to 1h, for example 30s")
+		}
+	}
+	if one := cmp.Or(cert, key); one != nil && (cert == nil || key == nil) {
+		r.failKey(one, "a certificate and its key go together", "write both cert and key, or neither")
+	}
+	r.site.Lock = l
 }
