@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -147,7 +148,7 @@ func (w *watcher) faulty(err error) {
 // inForce opens the site file, or else the last that could be; nil if there is
 // none. The files that it names are watched before they are read.
 func (w *watcher) inForce(ctx context.Context, also func([]string)) *target {
-	s, err := w.app.load()
+	s, err := w.load()
 	if err == nil {
 		also(named(s))
 		var t *target
@@ -170,6 +171,15 @@ func (w *watcher) inForce(ctx context.Context, also func([]string)) *target {
 		return nil
 	}
 	return t
+}
+
+// load reads the site file. What would never end is not read.
+func (w *watcher) load() (*site.Site, error) {
+	name := w.app.siteFile()
+	if info, err := os.Stat(name); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: it is no regular file; put the site file back in its place", name)
+	}
+	return w.app.load()
 }
 
 func (w *watcher) open(ctx context.Context, s *site.Site) (*target, error) {
